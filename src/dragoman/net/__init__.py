@@ -1,0 +1,1 @@
+"""Sockets: listeners, the upstream client, deadlines, child processes. Knows bytes, knows no chat."""

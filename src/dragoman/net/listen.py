@@ -1,0 +1,263 @@
+"""The listener: one raw ASGI callable, dispatch by (method, path), the leg back to each caller.
+
+What happens with a request is somebody else's: an entry is an opaque coroutine function that takes a leg.
+The raw path is what is matched and what is authorised; nothing is decoded, joined or normalised.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import msgspec
+import uvicorn
+
+from dragoman.faults import TooLarge, TooSlow
+from dragoman.legs import Head, Headers
+from dragoman.net.deadlines import Wheel
+from dragoman.net.http1 import CallerConnection, Timing, bind
+
+Entry = Callable[["HttpLeg"], Awaitable[None]]
+
+
+class HttpLeg:
+    """The way back to one caller for one request. Keeps `dragoman.legs.Leg`."""
+
+    __slots__ = ("_connection", "_cycle", "_lingers", "_receive", "_send", "gone", "head", "opened")
+
+    def __init__(self, head: Head, scope: Any, receive: Any, send: Any) -> None:
+        self.head = head
+        self._connection: CallerConnection = scope["dragoman"]
+        self._cycle = scope["dragoman.cycle"]
+        self._lingers = False
+        self._receive = receive
+        self._send = send
+        self.opened = False
+        self.gone = False
+
+    @property
+    def length(self) -> int | None:
+        """The announced length of the body."""
+        value = self.head.get(b"content-length")
+        return int(value) if value and value.isdigit() else None
+
+    async def body(self, limit_bytes: int) -> bytes:
+        if (self.length or 0) > limit_bytes:
+            raise TooLarge(f"The body is larger than {limit_bytes} bytes.")
+        message = await self._receive()
+        if not message.get("more_body"):
+            return self._checked(message, limit_bytes)
+        pieces = [self._checked(message, limit_bytes)]
+        size = len(pieces[0])
+        while message["more_body"]:
+            message = await self._receive()
+            pieces.append(self._checked(message, limit_bytes))
+            size += len(pieces[-1])
+            if size > limit_bytes:
+                raise TooLarge(f"The body is larger than {limit_bytes} bytes.")
+        return b"".join(pieces)
+
+    async def stream(self, limit_bytes: int) -> AsyncIterator[bytes]:
+        if (self.length or 0) > limit_bytes:
+            raise TooLarge(f"The body is larger than {limit_bytes} bytes.")
+        size = 0
+        more = True
+        while more:
+            message = await self._receive()
+            piece = self._checked(message, limit_bytes)
+            more = message["more_body"]
+            size += len(piece)
+            if size > limit_bytes:
+                raise TooLarge(f"The body is larger than {limit_bytes} bytes.")
+            yield piece
+
+    def _checked(self, message: dict[str, Any], limit_bytes: int) -> bytes:
+        if message["type"] == "http.disconnect":
+            self.gone = True
+            raise asyncio.CancelledError
+        if self._connection.late == "body" and message["more_body"]:
+            raise TooSlow("The body did not arrive in time.")
+        body: bytes = message["body"]
+        if len(body) > limit_bytes:
+            raise TooLarge(f"The body is larger than {limit_bytes} bytes.")
+        return body
+
+    async def open(self, status: int, headers: Headers, length: int | None) -> None:
+        self.opened = True
+        made = [*headers, (b"x-request-id", self.head.id.encode())]
+        if length is not None:
+            made.append((b"content-length", b"%d" % length))
+        if self._cycle.more_body:
+            # What is left of the body will not be read: it must not be taken for the next request.
+            self._lingers = True
+            made.append((b"connection", b"close"))
+        await self._send({"type": "http.response.start", "status": status, "headers": made})
+
+    async def write(self, pieces: list[bytes]) -> None:
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if data:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self, pieces: list[bytes]) -> None:
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self._lingers:
+            self._cycle.keep_alive = True
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+        if self._lingers and not self.gone:
+            self._connection.linger()
+
+    def cut(self) -> None:
+        if not self.gone:
+            self._connection.cut()
+
+    @property
+    def late(self) -> str:
+        return self._connection.late
+
+    def on_gone(self, callback: Callable[[], object]) -> None:
+        connection = self._connection
+
+        def gone() -> None:
+            self.gone = True
+            callback()
+
+        if self._cycle.disconnected:
+            gone()
+        else:
+            connection.callback = gone
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A mounted entry, and the one that answers when the path is right and the method is not."""
+
+    method: str
+    path: str
+    when: Callable[[Head], bool] | None
+    entry: Entry
+    wrong_method: Entry
+
+
+class Table:
+    """Who serves which path: exact ones in a dictionary, `…*` ones by prefix. The raw path decides."""
+
+    def __init__(self) -> None:
+        self._exact: dict[str, list[Row]] = {}
+        self._prefixes: list[Row] = []
+
+    def add(
+        self, method: str, path: str, when: Callable[[Head], bool] | None, entry: Entry, wrong_method: Entry
+    ) -> None:
+        """Mount an entry. Raises ValueError if two without `when` want the same."""
+        row = Row(method, path.removesuffix("*"), when, entry, wrong_method)
+        rows = self._prefixes if path.endswith("*") else self._exact.setdefault(path, [])
+        if when is None and any((r.method, r.path, r.when) == (method, row.path, None) for r in rows):
+            raise ValueError(f"two dialects want {method} {path}")
+        rows.append(row)
+        rows.sort(key=lambda r: (-len(r.path), r.when is None))
+
+    def find(self, head: Head) -> Entry:
+        """Return who serves this request; the last rows take every path."""
+        wrong = None
+        for row in self._exact.get(head.path, ()):
+            if row.when is None or row.when(head):
+                if row.method == head.method:
+                    return row.entry
+                wrong = wrong or row.wrong_method
+        for row in self._prefixes:
+            if head.path.startswith(row.path) and (row.when is None or row.when(head)):
+                if row.method == head.method:
+                    return row.entry
+                if row.method == "*":
+                    return wrong or row.entry
+                wrong = wrong or row.wrong_method
+        raise LookupError(head.path)
+
+
+class Listener:
+    """Serves a table over HTTP until told to stop; then drains."""
+
+    def __init__(self, table: Table, timing: Timing) -> None:
+        self._table = table
+        self._timing = timing
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        head = Head(
+            scope["method"],
+            scope["raw_path"].decode("latin-1"),
+            scope["query_string"],
+            scope["headers"],
+            f"{self._prefix}-{next(self._numbers):x}",
+            int(time.time()),
+        )
+        await self._table.find(head)(HttpLeg(head, scope, receive, send))
+
+    def server(self, wheel: Wheel, drain: Callable[[], Awaitable[None]]) -> "DrainingServer":
+        config = uvicorn.Config(
+            self,
+            http=bind(self._timing, wheel),
+            ws="none",
+            lifespan="off",
+            loop="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=86_400,
+            timeout_graceful_shutdown=5,
+            backlog=4096,
+        )
+        return DrainingServer(config, drain)
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn's server, which on a signal stops accepting and lets the gateway drain before it goes."""
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self.takes_signals = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take Ctrl-C and SIGTERM, unless whoever runs us keeps them."""
+        with super().capture_signals() if self.takes_signals else contextlib.nullcontext():
+            yield
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        for server in self.servers:
+            server.close()
+        for each in sockets or ():
+            each.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        forced = asyncio.ensure_future(self._forced())
+        drained = asyncio.ensure_future(self._drain())
+        await asyncio.wait({forced, drained}, return_when=asyncio.FIRST_COMPLETED)
+        for waiting in (forced, drained):
+            waiting.cancel()
+        await super().shutdown(sockets=None)
+
+    async def _forced(self) -> None:
+        """A second signal does not wait."""
+        while not self.force_exit:  # noqa: ASYNC110 - uvicorn's signal handler sets a flag, not an event
+            await asyncio.sleep(0.05)
+
+
+async def reply(leg: HttpLeg, status: int, headers: Headers, body: bytes) -> None:
+    """Send a whole answer."""
+    await leg.open(status, headers, len(body))
+    await leg.finish([body])
+
+
+def quiet_uvicorn() -> None:
+    """Uvicorn's own lines (tracebacks of the application among them) are not for callers or operators."""
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+        logging.getLogger(name).propagate = False

@@ -1,0 +1,52 @@
+"""Who asks: secrets, and the principal that a key stands for."""
+
+import hashlib
+from fnmatch import fnmatchcase
+
+import msgspec
+
+
+class Secret:
+    """A value that must not be seen: repr and str are masked, equality is by identity.
+
+    `reveal()` is the only way to the text; search for it to see every use.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def digest(self) -> bytes:
+        return digest(self._text.encode())
+
+    @property
+    def tail(self) -> str:
+        """The last four characters, or nothing when that would give away too much."""
+        return self._text[-4:] if len(self._text) >= 12 else ""
+
+    def __repr__(self) -> str:
+        return f"Secret(…{self.tail})"
+
+    __str__ = __repr__
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+
+def digest(key: bytes) -> bytes:
+    """SHA-256 of a key: what look-ups use, so that no comparison ever sees the key itself."""
+    return hashlib.sha256(key).digest()
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Somebody who may ask. `models` are shell-style patterns of public model names."""
+
+    name: str
+    models: tuple[str, ...] = ("*",)
+
+    def may_use(self, model: str) -> bool:
+        return self.models == ("*",) or any(fnmatchcase(model, pattern) for pattern in self.models)

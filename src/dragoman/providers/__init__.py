@@ -1,0 +1,1 @@
+"""Kinds of upstream: one file each, found by its name."""

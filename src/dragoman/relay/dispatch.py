@@ -1,0 +1,224 @@
+"""From a route to an answer: which target next, with which credential, and when to stop trying.
+
+Rounds over the targets: each is tried with one credential after another while its faults ask for that,
+then the next target; a further round, after a pause, only for targets that failed in a way that may pass.
+Nothing is tried again once a delta has been delivered.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from dragoman.faults import (
+    Broken,
+    Busy,
+    CallerFault,
+    ConnectFailed,
+    Fault,
+    NoTarget,
+    Truncated,
+    Unsupported,
+)
+from dragoman.intents import Forward
+from dragoman.legs import Leg, Outbound, Upstream
+from dragoman.ports import Attempt, Turn
+from dragoman.relay import plan, retry
+from dragoman.relay.health import Breaker
+from dragoman.relay.lanes import Lane, read_all
+from dragoman.relay.pool import Member
+from dragoman.relay.pump import Pump
+from dragoman.relay.settle import Call
+from dragoman.routes import Route, Target
+
+PASSING = (Broken, ConnectFailed, Truncated)
+
+
+class Dispatch:
+    """Makes the attempts of all calls of one process."""
+
+    def __init__(
+        self, lanes: dict[str, Lane], upstream: Upstream, budget: retry.Budget, attempts: int, max_answer_bytes: int
+    ) -> None:
+        self._lanes = lanes
+        self._upstream = upstream
+        self._budget = budget
+        self._attempts = attempts
+        self._max_answer_bytes = max_answer_bytes
+
+    async def answer(self, turn: Turn, route: Route, call: Call, leg: Leg, rest: "Rest | None") -> None:
+        """Answer a turn by the first target that can. Raises the fault that ended the last attempt."""
+        trial = _Trial(turn, call, leg, rest)
+        targets = plan.ordered(route)
+        try:
+            for number in range(self._attempts):
+                if number:
+                    if not targets or trial.count >= self._attempts or not self._may_retry(trial):
+                        break
+                    await asyncio.sleep(retry.pause_s(number))
+                before = trial.count
+                left = []
+                for target in targets:
+                    if await self._try(target, trial):
+                        return
+                    if isinstance(trial.fault, PASSING):
+                        left.append(target)
+                targets = left
+                if trial.count == before:
+                    break
+        finally:
+            if trial.retrying:
+                self._budget.give()
+        raise trial.fault or self._no_target(route)
+
+    def _may_retry(self, trial: "_Trial") -> bool:
+        if not trial.retrying:
+            trial.retrying = self._budget.take()
+        return trial.retrying
+
+    async def _try(self, target: Target, trial: "_Trial") -> bool:
+        """Try one target with its credentials. Returns whether it answered; raises what ends all trying."""
+        lane = self._lanes[target.provider]
+        breaker = lane.breaker(target.model)
+        tried: set[int] = set()
+        loop = asyncio.get_running_loop()
+        while trial.count < self._attempts:
+            now = loop.time()
+            member = lane.pool.pick(now, tried)
+            if member is None or not breaker.admit(now):
+                return False
+            if trial.count and not self._may_retry(trial):
+                breaker.undecided()
+                return False
+            trial.count += 1
+            tried.add(id(member))
+            try:
+                await self._attempt(target, lane, member, breaker, trial)
+            except Fault as fault:
+                self._judge(fault, target, lane, member, breaker, trial)
+                if not retry.worth_it(fault, delivered=trial.is_over(fault)):
+                    raise
+                if fault.retry != "credential":
+                    return False
+            except asyncio.CancelledError:
+                breaker.undecided()
+                trial.note(target, member, "abandoned")
+                raise
+            else:
+                return True
+        return False
+
+    def _judge(
+        self, fault: Fault, target: Target, lane: Lane, member: Member, breaker: Breaker, trial: "_Trial"
+    ) -> None:
+        """Let the fault's policy rest what it asks to rest, and keep what the attempt came to."""
+        now = asyncio.get_running_loop().time()
+        fault.message = _without_secret(fault.message, member)
+        trial.fault = fault
+        trial.note(target, member, fault.code, _without_secret(fault.detail, member))
+        if fault.bench == "target":
+            breaker.bad(now)
+            if isinstance(fault, ConnectFailed):
+                lane.state = f"down: {fault.message}"
+        elif fault.bench == "credential":
+            breaker.undecided()
+            lane.pool.bench(member, fault, now)
+        elif isinstance(fault, CallerFault) and not isinstance(fault, Unsupported):
+            breaker.good()
+        else:
+            breaker.undecided()
+
+    async def _attempt(self, target: Target, lane: Lane, member: Member, breaker: Breaker, trial: "_Trial") -> None:
+        intent = trial.turn.intent
+        outbound = lane.provider.request(intent, target.model, member.credential)
+        if trial.rest is not None and isinstance(intent, Forward):
+            trial.rest.attach(outbound, intent)
+        exchange = await self._upstream.call(outbound, lane.patience)
+        try:
+            if not 200 <= exchange.status < 300:
+                raise lane.provider.fault(exchange.status, exchange.headers, await read_all(exchange))
+            reader = lane.provider.reader(intent, exchange.headers)
+
+            def good() -> None:
+                breaker.good()
+                lane.state = "up"
+                trial.note(target, member, "ok")
+
+            pump = Pump(exchange, trial.turn, trial.call, trial.leg, good)
+            await pump.run(reader, self._max_answer_bytes)
+        finally:
+            exchange.close()
+
+    def _no_target(self, route: Route) -> Fault:
+        """Nothing could be tried: say why, and when it may work again."""
+        now = asyncio.get_running_loop().time()
+        waits: list[float] = []
+        reasons: list[str] = []
+        for target in (*route.targets, *route.fallbacks):
+            lane = self._lanes[target.provider]
+            breaker = lane.breaker(target.model)
+            if breaker.is_open:
+                waits.append(max(0.0, breaker.opens_until - now))
+                reasons.append("failing")
+            else:
+                wait_s, why = lane.pool.soonest(now)
+                waits.append(wait_s)
+                reasons.append("busy" if why == Busy.code else "rejecting the gateway's credential")
+        soonest_s = max(1.0, min(waits))
+        if set(reasons) == {"busy"}:
+            return Busy("Every provider of this model is busy; try again later.", retry_after_s=soonest_s)
+        said = ", ".join(sorted(set(reasons)))
+        return NoTarget(f"No provider of this model can be asked now: {said}.", retry_after_s=soonest_s)
+
+    def first_of_wire(self, route: Route, wire: str) -> Route | None:
+        """Narrow a route to the targets whose provider speaks a wire; None if there is none."""
+        fit = tuple(t for t in (*route.targets, *route.fallbacks) if self._lanes[t.provider].provider.wire == wire)
+        return Route(route.name, fit[:1], fit[1:]) if fit else None
+
+
+class Rest:
+    """The part of a caller's body that has not been read: it can go to one attempt only."""
+
+    def __init__(self, leg: Leg, pieces: AsyncIterator[bytes]) -> None:
+        self._leg = leg
+        self._pieces = pieces
+        self.spent = False
+
+    def attach(self, outbound: Outbound, intent: Forward) -> None:
+        held = outbound.body if isinstance(outbound.body, bytes) else b""
+        length = self._leg.length
+        outbound.length = None if length is None else length - intent.held + len(held)
+        outbound.body = self._all(held)
+
+    async def _all(self, held: bytes) -> AsyncIterator[bytes]:
+        yield held
+        async for piece in self._pieces:
+            self.spent = True
+            yield piece
+
+
+class _Trial:
+    """The attempts of one call."""
+
+    __slots__ = ("call", "count", "fault", "leg", "rest", "retrying", "turn")
+
+    def __init__(self, turn: Turn, call: Call, leg: Leg, rest: Rest | None) -> None:
+        self.turn = turn
+        self.call = call
+        self.leg = leg
+        self.rest = rest
+        self.count = 0
+        self.fault: Fault | None = None
+        self.retrying = False
+
+    def is_over(self, fault: Fault) -> bool:
+        """Whether something went to the caller, or the caller's body was spent."""
+        delivered = self.call.first_byte_at is not None
+        return delivered or (self.rest is not None and self.rest.spent and not isinstance(fault, Unsupported))
+
+    def note(self, target: Target, member: Member, outcome: str, detail: str = "") -> None:
+        tail = member.credential.secret.tail
+        self.call.attempts.append(Attempt(target.provider, target.model, tail, outcome, detail))
+
+
+def _without_secret(text: str, member: Member) -> str:
+    secret = member.credential.secret.reveal()
+    return text.replace(secret, "***") if secret and secret in text else text

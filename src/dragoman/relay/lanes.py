@@ -1,0 +1,96 @@
+"""What the engine knows of each provider: its contract, its credentials, its patience, its health."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from dragoman.faults import Fault
+from dragoman.legs import Exchange, Patience, Upstream
+from dragoman.ports import Provider
+from dragoman.relay.health import Breaker
+from dragoman.relay.plan import Atlas
+from dragoman.relay.pool import Pool
+
+log = logging.getLogger("dragoman.providers")
+PROBE_S = 3.0
+AGAIN_WHEN_DOWN_S = 10.0
+AGAIN_WHEN_UP_S = 300.0
+ERROR_BODY_BYTES = 64 * 1024
+
+
+class Lane:
+    """One provider as the engine sees it. `state` is what its last probe or call showed."""
+
+    def __init__(self, name: str, provider: Provider, pool: Pool, patience: Patience) -> None:
+        self.name = name
+        self.provider = provider
+        self.pool = pool
+        self.patience = patience
+        self.state = "unknown"
+        self._breakers: dict[str, Breaker] = {}
+
+    def breaker(self, model: str) -> Breaker:
+        """Return the breaker of a model here; one for all models that a caller may have made up."""
+        if model not in self._breakers:
+            if len(self._breakers) >= 1000:
+                self._breakers.clear()
+            self._breakers[model] = Breaker()
+        return self._breakers[model]
+
+
+class Prober:
+    """Asks each provider now and then whether it is up and which models it has."""
+
+    def __init__(self, lanes: Mapping[str, Lane], atlas: Atlas, upstream: Upstream) -> None:
+        self._lanes = lanes
+        self._atlas = atlas
+        self._upstream = upstream
+
+    async def once(self) -> None:
+        await asyncio.gather(*(self.probe(lane) for lane in self._lanes.values()))
+
+    async def run(self) -> None:
+        while True:
+            down = any(not lane.state.startswith("up") for lane in self._lanes.values())
+            await asyncio.sleep(AGAIN_WHEN_DOWN_S if down else AGAIN_WHEN_UP_S)
+            await self.once()
+
+    async def probe(self, lane: Lane) -> None:
+        credential = lane.pool.members[0].credential
+        outbound = lane.provider.probe(credential)
+        if outbound is None:
+            lane.state = "up"
+            self._atlas.found[lane.name] = lane.provider.listing(b"")
+            return
+        patience = Patience(connect_s=PROBE_S, first_byte_s=PROBE_S, idle_s=PROBE_S, total_s=PROBE_S, quiet_s=PROBE_S)
+        try:
+            exchange = await self._upstream.call(outbound, patience)
+            try:
+                body = await read_all(exchange, 4 * 1024 * 1024)
+            finally:
+                exchange.close()
+        except Fault as fault:
+            lane.state = f"down: {fault.message}" + (f" ({fault.detail})" if fault.detail else "")
+            return
+        if exchange.status in (401, 402, 403):
+            lane.state = f"up, but it rejects the credential (HTTP {exchange.status})"
+        elif exchange.status >= 500:
+            lane.state = f"down: HTTP {exchange.status}"
+        else:
+            lane.state = "up"
+            self._atlas.found[lane.name] = lane.provider.listing(body) if exchange.status == 200 else []
+
+
+async def read_all(exchange: Exchange, limit_bytes: int = ERROR_BODY_BYTES) -> bytes:
+    """Read an answer up to a limit; what is beyond it is left."""
+    pieces: list[bytes] = []
+    size = 0
+    while size < limit_bytes:
+        data = await exchange.read()
+        if data is None:
+            continue
+        if not data:
+            break
+        pieces.append(data)
+        size += len(data)
+    return b"".join(pieces)[:limit_bytes]

@@ -1,0 +1,73 @@
+"""Which targets could answer, and in which order. Pure; O(targets of the route)."""
+
+import difflib
+import random
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+from dragoman.faults import UnknownModel
+from dragoman.people import Principal
+from dragoman.routes import ModelCard, Route, Target
+
+
+class Atlas:
+    """All public names. Routes come first, then models that a provider lists, then `provider/model`.
+
+    `served` maps a provider to the model names or patterns it was configured with; `found` (kept up to
+    date by the prober) to the names it reported.
+    """
+
+    def __init__(self, routes: Iterable[Route], served: Mapping[str, list[str]], started: int) -> None:
+        self._routes = {route.name: route for route in routes}
+        self._served = served
+        self._started = started
+        self.found: dict[str, list[str]] = {}
+
+    def route(self, model: str, principal: Principal) -> Route:
+        """Find a public model. Raises UnknownModel with the nearest names that this principal may use."""
+        route = self._routes.get(model) or self._implied(model)
+        if route is None or not principal.may_use(model):
+            names = [card.name for card in self.cards(principal)]
+            near = difflib.get_close_matches(model, names, n=3, cutoff=0.5) or names[:3]
+            hint = f" Nearest: {', '.join(near)}." if near else ""
+            raise UnknownModel(f"The model {model[:100]!r} is not served here.{hint}", field="model")
+        return route
+
+    def _implied(self, model: str) -> Route | None:
+        targets = [Target(name, model) for name, served in self._served.items() if _serves(model, served)]
+        if not targets:
+            provider, slash, rest = model.partition("/")
+            if slash and rest and provider in self._served:
+                targets = [Target(provider, rest)]
+        return Route(model, tuple(targets)) if targets else None
+
+    def cards(self, principal: Principal) -> list[ModelCard]:
+        """List what a principal may use."""
+        owners = {route.name: "dragoman" for route in self._routes.values()}
+        for provider, served in self._served.items():
+            exact = [name for name in served if not _is_pattern(name)]
+            listed = [name for name in self.found.get(provider, ()) if _serves(name, served)]
+            for name in (*exact, *listed):
+                owners.setdefault(name, provider)
+        return [ModelCard(name, owner, self._started) for name, owner in owners.items() if principal.may_use(name)]
+
+
+def _is_pattern(name: str) -> bool:
+    return any(mark in name for mark in "*?[")
+
+
+def _serves(model: str, served: list[str]) -> bool:
+    return any(model == name or (_is_pattern(name) and fnmatchcase(model, name)) for name in served)
+
+
+def ordered(route: Route) -> list[Target]:
+    """One target by weight first, the others by weight behind it, then the fallbacks in their order."""
+    if len(route.targets) == 1:
+        return [*route.targets, *route.fallbacks]
+    left = list(route.targets)
+    drawn: list[Target] = []
+    while left:
+        chosen = random.choices(left, [max(0, t.weight) or 1e-9 for t in left])[0]  # noqa: S311 - load, not secrets
+        left.remove(chosen)
+        drawn.append(chosen)
+    return [*drawn, *route.fallbacks]

@@ -1,0 +1,143 @@
+"""From a provider's bytes to a caller's pieces, until the end is proved. One wake-up a network read."""
+
+import time
+from collections.abc import Callable
+
+from dragoman.chat import Begin, Broke, Delta, End, Frame, Tally, TextDelta, ThinkDelta, ToolArgs
+from dragoman.faults import Exhausted, Fault, Truncated
+from dragoman.legs import Exchange, Leg
+from dragoman.ports import Reader, Turn
+from dragoman.relay.settle import Call
+
+HOLD_S = 2.0
+
+
+class Pump:
+    """The relay of one answer of one provider.
+
+    What comes before the first content (a role, an empty block) is held back for up to `HOLD_S`, so that
+    a provider that fails at once can still be replaced by another. `good` is called at the first content.
+    """
+
+    __slots__ = ("_call", "_exchange", "_good", "_held", "_held_until", "_leg", "_turn")
+
+    def __init__(self, exchange: Exchange, turn: Turn, call: Call, leg: Leg, good: Callable[[], None]) -> None:
+        self._exchange = exchange
+        self._turn = turn
+        self._call = call
+        self._leg = leg
+        self._good = good
+        self._held: list[Delta] = []
+        self._held_until = 0.0
+
+    async def run(self, reader: Reader, max_answer_bytes: int) -> None:
+        """Relay until the answer is complete and settled.
+
+        Raises:
+            Truncated: the answer stopped before its end was proved.
+            Exhausted: it is larger than `max_answer_bytes`.
+            Fault: what the provider said in its stream, or what the exchange raised.
+
+        """
+        size = 0
+        while True:
+            data = await self._exchange.read()
+            if data is None:
+                await self._beat()
+                continue
+            size += len(data)
+            if size > max_answer_bytes:
+                raise Exhausted
+            deltas = reader.receive(data) if data else reader.close()
+            if deltas and await self._relay(deltas):
+                return
+            if not data:
+                raise Truncated
+
+    async def _relay(self, deltas: list[Delta]) -> bool:
+        """Pass on what one read brought. Returns whether the answer is complete."""
+        broke = _broke(deltas)
+        call = self._call
+        said, ended = _take(deltas, call)
+        if said or ended:
+            if call.first_byte_at is None:
+                self._good()
+            call.delivered(said)
+        if self._held:
+            deltas = self._held + deltas
+            self._held = []
+        if ended:
+            await self._finish(deltas)
+            return True
+        if call.first_byte_at is None and (broke or self._holds()):
+            self._held = deltas
+        elif deltas:
+            await self._deliver(deltas)
+        if broke:
+            raise broke
+        return False
+
+    def _holds(self) -> bool:
+        now = time.monotonic()
+        self._held_until = self._held_until or now + HOLD_S
+        return now < self._held_until
+
+    async def _deliver(self, deltas: list[Delta]) -> None:
+        pieces = self._turn.write(deltas)
+        if pieces:
+            if not self._leg.opened:
+                await self._leg.open(200, self._turn.opening(self._exchange.headers), None)
+            await self._leg.write(pieces)
+
+    async def _finish(self, deltas: list[Delta]) -> None:
+        """Write the ledger, then the last bytes."""
+        pieces = self._turn.write(deltas)
+        self._call.settle("completed", 200)
+        if not self._leg.opened:
+            length = None if self._turn.streaming else sum(map(len, pieces))
+            await self._leg.open(200, self._turn.opening(self._exchange.headers), length)
+        await self._leg.finish(pieces)
+
+    async def _beat(self) -> None:
+        """Say that the stream lives; what was held goes out too, since its time is over."""
+        if self._held:
+            held, self._held = self._held, []
+            await self._deliver(held)
+        pieces = self._turn.beat()
+        if pieces:
+            if not self._leg.opened:
+                await self._leg.open(200, self._turn.opening(self._exchange.headers), None)
+            await self._leg.write(pieces)
+
+
+def _broke(deltas: list[Delta]) -> Fault | None:
+    """Take a Broke off the end: what stands before it is still good. The list is the reader's gift."""
+    last = deltas[-1]
+    if type(last) is Broke:
+        deltas.pop()
+        return last.fault
+    return None
+
+
+def _take(deltas: list[Delta], call: Call) -> tuple[int, bool]:
+    """Note usage; return how much was said (characters, at least one where anything was) and whether it ended."""
+    said = 0
+    ended = False
+    for delta in deltas:
+        kind = type(delta)
+        if kind is Frame:
+            said += delta.size  # type: ignore[union-attr]
+            if delta.usage is not None:  # type: ignore[union-attr]
+                call.usage = delta.usage  # type: ignore[union-attr]
+            ended = ended or delta.ended  # type: ignore[union-attr]
+        elif kind is TextDelta or kind is ThinkDelta:
+            said += len(delta.text)  # type: ignore[union-attr]
+        elif kind is ToolArgs:
+            said += len(delta.json)  # type: ignore[union-attr]
+        elif kind is Tally:
+            call.usage = delta.usage  # type: ignore[union-attr]
+        elif kind is End:
+            ended = True
+        elif kind is not Begin:
+            said += 1
+    return said, ended

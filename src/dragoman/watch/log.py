@@ -1,0 +1,50 @@
+"""Lines for operators on standard error: plain ones, and one JSON line a call where that is wanted."""
+
+import json
+import logging
+import sys
+from collections import deque
+
+import msgspec
+
+from dragoman.ports import Record
+
+KEPT = 1000
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
+
+
+class Line(logging.Formatter):
+    """One line a message: control characters are escaped, so that nobody can forge a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = f"{self.formatTime(record, '%H:%M:%S')} {record.levelname.lower():7} {record.getMessage()}"
+        text = text.translate(_CONTROL)
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return text
+
+
+def set_up(level: str) -> None:
+    """Send the gateway's own lines to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Line())
+    logger = logging.getLogger("dragoman")
+    logger.handlers = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+
+
+class CallLog:
+    """A ledger in memory: the last calls, and lines about them. Keeps `dragoman.ports.Ledger`."""
+
+    def __init__(self, lines: str) -> None:
+        self.recent: deque[Record] = deque(maxlen=KEPT)
+        self._all = lines == "all"
+        self._failed = lines != "none"
+
+    def settle(self, record: Record) -> None:
+        self.recent.append(record)
+        if self._all or (self._failed and record.outcome != "completed"):
+            line = {"event": "call", **msgspec.to_builtins(record)}
+            sys.stderr.write(json.dumps(line, separators=(",", ":")) + "\n")
+            sys.stderr.flush()

@@ -1,0 +1,1 @@
+"""Formats, each once and in both directions: pure functions between bytes and words."""

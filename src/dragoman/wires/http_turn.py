@@ -1,0 +1,68 @@
+"""What the answers of all HTTP dialects share: headers, and that a whole answer is a stream somebody waited for."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from dragoman.chat import ChatRequest, Delta, End, Frame
+from dragoman.faults import Fault
+from dragoman.legs import Headers
+
+JSON: Headers = [(b"content-type", b"application/json")]
+EVENTS: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class Voice(Protocol):
+    """How a dialect says deltas: in pieces, or all at once."""
+
+    def write(self, deltas: list[Delta]) -> list[bytes]: ...
+
+
+def refusal_headers(fault: Fault) -> Headers:
+    if fault.retry_after_s is None:
+        return list(JSON)
+    return [*JSON, (b"retry-after", b"%d" % max(1, round(fault.retry_after_s)))]
+
+
+class Words:
+    """The caller's request in words, read when first needed, and what could not be carried over."""
+
+    def __init__(self, parse: Callable[[], ChatRequest]) -> None:
+        self._parse = parse
+        self._read: ChatRequest | None = None
+
+    def __call__(self) -> ChatRequest:
+        if self._read is None:
+            self._read = self._parse()
+        return self._read
+
+    def dropped(self) -> Headers:
+        """Tell the caller which of its fields no other wire can carry: `x-dragoman-dropped`."""
+        names = dict.fromkeys(self._read.dropped) if self._read else ()
+        return [(b"x-dragoman-dropped", ", ".join(names).encode("ascii", "replace"))] if names else []
+
+
+class HttpTurn:
+    """The common half of a turn; dialects add `intent`, `fail` and `beat`."""
+
+    def __init__(self, *, streaming: bool, voice: Voice, whole: Callable[[list[Delta]], bytes], words: Words) -> None:
+        self.streaming = streaming
+        self._voice = voice
+        self._whole = whole
+        self._words = words
+        self._collected: list[Delta] = []
+
+    def opening(self, headers: Headers) -> Headers:  # noqa: ARG002 - our own are enough
+        return [*(EVENTS if self.streaming else JSON), *self._words.dropped()]
+
+    def write(self, deltas: list[Delta]) -> list[bytes]:
+        if self.streaming:
+            return self._voice.write(deltas)
+        self._collected += deltas
+        last = deltas[-1]
+        if isinstance(last, Frame) and last.ended:
+            return [d.data for d in self._collected if isinstance(d, Frame)]
+        return [self._whole(self._collected)] if isinstance(last, End) else []
