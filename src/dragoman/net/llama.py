@@ -6,6 +6,7 @@ input does, so it never outlives the gateway, however that ends.
 
 import os
 import sys
+from pathlib import Path
 
 STDIN = 0
 
@@ -22,6 +23,7 @@ def main() -> None:
     params.n_ctx = int(context) * int(parallel)
     params.n_parallel = int(parallel)
     params.cpuparams.n_threads = int(threads) or os.cpu_count() or 1
+    params.model_alias = {Path(model).stem}
     params.use_jinja = True
     params.warmup = False
     params.ui = False

@@ -17,7 +17,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
     proxy: Annotated[str, msgspec.Meta(description="`http://[user:password@]host:port` to go through.")] = ""
     ca_file: Annotated[str, msgspec.Meta(description="Certificates to trust instead of the system's.")] = ""
-    default_max_tokens: Annotated[int | None, msgspec.Meta(ge=1, description="Limit for chats that set none.")] = None
+    default_max_tokens: Annotated[
+        Annotated[int, msgspec.Meta(ge=1)] | None, msgspec.Meta(description="Limit for chats that set none.")
+    ] = None
     usage_in_streams: Annotated[
         bool, msgspec.Meta(description="Ask streams for usage; off for servers that refuse `stream_options`.")
     ] = True
