@@ -108,6 +108,9 @@ class Outbound(msgspec.Struct):
     script: Script | None = None
 
 
+Sink = Callable[[bytes], bool]
+
+
 class Exchange(Protocol):
     """One answer of an upstream, as it arrives.
 
@@ -121,6 +124,13 @@ class Exchange(Protocol):
     async def read(self) -> bytes | None:
         """Return what has arrived, b"" at the proven end of the message, None when `quiet_s` passed
         without a byte (the exchange goes on).
+        """
+
+    def divert(self, sink: "Sink | None") -> None:
+        """Hand each read to `sink` as it arrives, in the loop's own callback, instead of waking a reader.
+
+        A sink that returns False ends that: `read` returns None and the reader goes on. None ends it too.
+        The end of the message, faults and silence always come through `read`.
         """
 
     def close(self) -> None:
@@ -166,6 +176,11 @@ class Leg(Protocol):
 
     async def write(self, pieces: list[bytes]) -> None:
         """Send pieces; waits while the caller reads slower than we write."""
+
+    def push(self, pieces: list[bytes]) -> bool:
+        """Send pieces at once, without waiting. Returns whether there is room for more; if there is not,
+        the next `write` waits for it.
+        """
 
     async def finish(self, pieces: list[bytes]) -> None:
         """Send the last pieces and end the answer as complete."""

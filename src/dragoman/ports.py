@@ -42,6 +42,9 @@ class Turn(Protocol):
     def write(self, deltas: list[Delta]) -> list[bytes]:
         """Turn deltas into pieces, each whole in this dialect's framing."""
 
+    def begun(self) -> None:
+        """The first content is on its way, so the request will not be asked again: forget what it took."""
+
     def fail(self, fault: Fault) -> list[bytes]:
         """Say in a stream that it broke, without anything that could pass for its end."""
 

@@ -80,19 +80,12 @@ class MessageSession(_Shape):
         return MessageTurn(anthropic_ask.peek(data), self.head, self.forwarded())
 
 
-class MessageTurn(HttpTurn):
+class MessageTurn(HttpTurn[Ask]):
     """The answer to one message, streamed or whole."""
 
     def __init__(self, peek: anthropic_ask.Peek, head: Head, forwarded: Headers) -> None:
         words = Words(lambda: anthropic_ask.parse(peek.document))
-        super().__init__(
-            streaming=peek.stream,
-            voice=anthropic_voice.StreamWriter(),
-            whole=anthropic_voice.write_whole,
-            words=words,
-        )
-        self._id = head.id
-        self.intent = Ask(
+        intent = Ask(
             wire=anthropic.WIRE,
             model=peek.model,
             body=peek.document.body,
@@ -102,6 +95,14 @@ class MessageTurn(HttpTurn):
             max_tokens=peek.max_tokens,
             headers=forwarded,
         )
+        super().__init__(
+            intent,
+            streaming=peek.stream,
+            voice=anthropic_voice.StreamWriter(),
+            whole=anthropic_voice.write_whole,
+            words=words,
+        )
+        self._id = head.id
 
     def fail(self, fault: Fault) -> list[bytes]:
         return [b"event: error\ndata: %b\n\n" % error_body(fault, self._id)] if self.streaming else []
@@ -118,14 +119,12 @@ class CountSession(_Shape):
         return CountLookup(peek, self.forwarded())
 
 
-class CountLookup(HttpTurn):
+class CountLookup(HttpTurn[Count]):
     """The count of a provider that counts, or our estimate."""
 
     def __init__(self, peek: anthropic_ask.Peek, forwarded: Headers) -> None:
         words = Words(lambda: anthropic_ask.parse(peek.document))
-        voice = anthropic_voice.StreamWriter()
-        super().__init__(streaming=False, voice=voice, whole=anthropic_voice.write_whole, words=words)
-        self.intent = Count(
+        intent = Count(
             wire=anthropic.WIRE,
             model=peek.model,
             body=peek.document.body,
@@ -134,6 +133,8 @@ class CountLookup(HttpTurn):
             request=words,
             headers=forwarded,
         )
+        voice = anthropic_voice.StreamWriter()
+        super().__init__(intent, streaming=False, voice=voice, whole=anthropic_voice.write_whole, words=words)
 
     def fail(self, fault: Fault) -> list[bytes]:  # noqa: ARG002 - nothing goes out before the end
         return []

@@ -29,18 +29,12 @@ class ChatSession(Shape):
         return ChatTurn(openai_ask.peek(data), self.head, self.forwarded())
 
 
-class ChatTurn(HttpTurn):
+class ChatTurn(HttpTurn[Ask]):
     """The answer to one chat completion, streamed or whole."""
 
     def __init__(self, peek: openai_ask.Peek, head: Head, forwarded: Headers) -> None:
         words = Words(lambda: openai_ask.parse(peek.document))
-        super().__init__(
-            streaming=peek.stream,
-            voice=openai_voice.StreamWriter(wants_usage=peek.wants_usage, now=head.at),
-            whole=lambda deltas: openai_voice.write_whole(deltas, head.at),
-            words=words,
-        )
-        self.intent = Ask(
+        intent = Ask(
             wire=openai_chat.WIRE,
             model=peek.model,
             body=peek.document.body,
@@ -50,6 +44,14 @@ class ChatTurn(HttpTurn):
             max_tokens=peek.max_tokens,
             metered=peek.metered,
             headers=forwarded,
+        )
+        now = head.at
+        super().__init__(
+            intent,
+            streaming=peek.stream,
+            voice=openai_voice.StreamWriter(wants_usage=peek.wants_usage, now=now),
+            whole=lambda deltas: openai_voice.write_whole(deltas, now),
+            words=words,
         )
 
     def fail(self, fault: Fault) -> list[bytes]:

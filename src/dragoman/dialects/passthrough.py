@@ -167,6 +167,9 @@ class PassTurn:
         self._events = any(n == b"content-type" and v.startswith(b"text/event-stream") for n, v in shown)
         return shown
 
+    def begun(self) -> None:
+        self.intent.rename = str.encode
+
     def write(self, deltas: list[Delta]) -> list[bytes]:
         return [delta.data for delta in deltas if isinstance(delta, Frame)]
 

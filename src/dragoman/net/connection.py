@@ -13,7 +13,7 @@ from typing import cast
 import httptools
 
 from dragoman.faults import Broken, ConnectFailed, Fault, Silent, Truncated
-from dragoman.legs import Headers, Patience
+from dragoman.legs import Headers, Patience, Sink
 
 HEAD_LIMIT = 64 * 1024
 HEADERS_LIMIT = 200
@@ -112,7 +112,7 @@ class Exchange:
 
     __slots__ = (
         "_connection", "_fault", "_framed", "_held", "_idle_s", "_loop", "_parser", "_paused", "_phase_due",
-        "_pieces", "_quiet", "_quiet_s", "_release", "_seen_bytes", "_total_due", "_waiter", "answered",
+        "_pieces", "_quiet", "_quiet_s", "_release", "_seen_bytes", "_sink", "_total_due", "_waiter", "answered",
         "complete", "headers", "reusable", "status",
     )  # fmt: skip
 
@@ -132,6 +132,7 @@ class Exchange:
         self._framed = False
         self._seen_bytes = 0
         self._quiet = False
+        self._sink: Sink | None = None
         self._idle_s = patience.idle_s
         self._quiet_s = patience.quiet_s
         now = loop.time()
@@ -165,6 +166,13 @@ class Exchange:
         now = self._loop.time()
         self._phase_due = now + self._idle_s
         self._connection.due = min(now + self._quiet_s, self._phase_due, self._total_due)
+        if self._sink is not None and self._pieces:
+            if self._sink(self._taken()):
+                if not self.complete and self._fault is None:
+                    return
+            else:
+                self._sink = None
+                self._quiet = True
         self._wake()
 
     def ended(self, *, cleanly: bool) -> None:
@@ -244,11 +252,11 @@ class Exchange:
 
     async def read(self) -> bytes | None:
         while True:
+            if self._quiet:
+                self._quiet = False
+                return None
             if self._pieces:
-                pieces = self._pieces
-                data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-                self._pieces = []
-                self._held = 0
+                data = self._taken()
                 if self._paused:
                     self._resume()
                 return data
@@ -256,10 +264,16 @@ class Exchange:
                 return b""
             if self._fault:
                 raise self._fault
-            if self._quiet:
-                self._quiet = False
-                return None
             await self._wait()
+
+    def divert(self, sink: Sink | None) -> None:
+        self._sink = sink
+
+    def _taken(self) -> bytes:
+        pieces = self._pieces
+        self._pieces = []
+        self._held = 0
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
@@ -273,6 +287,8 @@ class Exchange:
         if connection.exchange is not self:
             return
         connection.exchange = None
+        # The parser holds our methods: without this each exchange would be a cycle for the collector.
+        del self._parser
         self._release(self, connection)
 
     # --- our own

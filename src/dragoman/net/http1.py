@@ -7,10 +7,13 @@ caller has left, and answers to unreadable requests that are JSON.
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from dragoman.legs import Headers
 from dragoman.net.deadlines import Wheel
 
 URL_LIMIT = 8 * 1024
@@ -33,14 +36,17 @@ class Timing(msgspec.Struct, frozen=True):
 class CallerConnection(HttpToolsProtocol):
     """One caller's connection. `timing` and `wheel` are set on the subclass that `bind` makes."""
 
+    # Slots for what is ours keep uvicorn's dictionary below the size at which instances stop sharing its keys.
+    __slots__ = ("callback", "due", "head_bytes", "late", "phase")
     timing: Timing
     wheel: Wheel
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
+        self.pipeline = Pipeline()  # type: ignore[assignment]
+        self.flow = Flow(self.flow._transport)  # noqa: SLF001 - the same transport, a lighter flow
         self.callback: Callable[[], None] | None = None
         self.head_bytes = 0
-        self.head_done = False
         self.late = ""
         self._begin_head()
         self.wheel.watch(self)
@@ -81,7 +87,6 @@ class CallerConnection(HttpToolsProtocol):
         self.phase = "body"
         self.due = self.loop.time() + self.timing.body_s
         super().on_headers_complete()
-        self.scope["dragoman.cycle"] = self.cycle  # type: ignore[typeddict-unknown-key]
 
     def on_body(self, body: bytes) -> None:
         if self.phase != "head":
@@ -93,6 +98,8 @@ class CallerConnection(HttpToolsProtocol):
         self.phase = "answer"
         self.due = NEVER_YET
         super().on_message_complete()
+        if not self.pipeline:
+            self.cycle.message_event = ARRIVED
 
     def on_response_complete(self) -> None:
         """As uvicorn's, without its timer: the wheel watches idleness."""
@@ -146,6 +153,45 @@ class CallerConnection(HttpToolsProtocol):
                 self._refuse(408, "The request's head did not arrive in time.")
             self.transport.close()
 
+    # --- writing an answer: uvicorn's own `send` would take a write for the head and one for the body
+
+    def begin(self, cycle: Any, status: int, headers: Headers, length: int | None) -> bytes:
+        """Make the head of an answer; `length` None means chunks."""
+        cycle.response_started = True
+        cycle.chunked_encoding = length is None
+        lines = [STATUS_LINE[status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            lines += (name, b": ", value, b"\r\n")
+        lines.append(b"transfer-encoding: chunked\r\n" if length is None else b"content-length: %d\r\n" % length)
+        lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        return b"".join(lines)
+
+    def push(self, cycle: Any, front: bytes, data: bytes) -> bool:
+        """Write a piece at once, after `front`. Returns whether the caller reads as fast as we write."""
+        if not cycle.disconnected:
+            if data and cycle.chunked_encoding:
+                self.transport.write(b"%b%x\r\n%b\r\n" % (front, len(data), data))
+            elif front or data:
+                self.transport.write(front + data)
+        return not self.flow.write_paused
+
+    def end(self, cycle: Any, front: bytes, data: bytes, *, lingers: bool) -> None:
+        """Write the last piece and end the answer as complete."""
+        if cycle.disconnected:
+            return
+        if self.scope["method"] == "HEAD":
+            data = b""
+        elif cycle.chunked_encoding:
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+        self.transport.write(front + data)
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if lingers:
+            self.linger()
+        elif not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+
     def cut(self) -> None:
         """End the connection after what has been written, without HTTP's own end."""
         self.cycle.disconnected = True
@@ -183,6 +229,54 @@ class CallerConnection(HttpToolsProtocol):
 NEVER_YET = 1e18
 
 
+class Pipeline(list[Any]):
+    """Requests that came before their turn: hardly ever any, so not half a kilobyte of deque."""
+
+    def appendleft(self, item: Any) -> None:
+        self.insert(0, item)
+
+
+class Arrived:
+    """Stands in for the event that says that a request has news: it has all of them. Two words instead of a
+    kilobyte, for as long as the answer takes.
+    """
+
+    def set(self) -> None: ...
+
+    def clear(self) -> None: ...
+
+    async def wait(self) -> None: ...
+
+
+ARRIVED: Any = Arrived()
+
+
+class Flow(FlowControl):
+    """uvicorn's flow control with its event made only when somebody must wait."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.read_paused = False
+        self.write_paused = False
+        self._room: asyncio.Event | None = None
+
+    async def drain(self) -> None:
+        while self.write_paused:
+            if self._room is None:
+                self._room = asyncio.Event()
+            await self._room.wait()
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+        if self._room is not None:
+            self._room.clear()
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        if self._room is not None:
+            self._room.set()
+
+
 def bind(timing: Timing, wheel: Wheel) -> type[CallerConnection]:
     """Make the protocol class that a listener hands to uvicorn."""
-    return type("BoundConnection", (CallerConnection,), {"timing": timing, "wheel": wheel})
+    return type("BoundConnection", (CallerConnection,), {"timing": timing, "wheel": wheel, "__slots__": ()})

@@ -27,15 +27,16 @@ Entry = Callable[["HttpLeg"], Awaitable[None]]
 class HttpLeg:
     """The way back to one caller for one request. Keeps `dragoman.legs.Leg`."""
 
-    __slots__ = ("_connection", "_cycle", "_lingers", "_receive", "_send", "gone", "head", "opened")
+    __slots__ = ("_connection", "_cycle", "_front", "_lingers", "_receive", "gone", "head", "opened")
 
-    def __init__(self, head: Head, scope: Any, receive: Any, send: Any) -> None:
+    def __init__(self, head: Head, scope: Any, receive: Any) -> None:
         self.head = head
         self._connection: CallerConnection = scope["dragoman"]
-        self._cycle = scope["dragoman.cycle"]
+        # uvicorn's state of this request: kept by its own method only, since in the scope it would be a cycle.
+        self._cycle = receive.__self__
         self._lingers = False
         self._receive = receive
-        self._send = send
+        self._front = b""
         self.opened = False
         self.gone = False
 
@@ -46,7 +47,7 @@ class HttpLeg:
         return int(value) if value and value.isdigit() else None
 
     async def body(self, limit_bytes: int) -> bytes:
-        if (self.length or 0) > limit_bytes:
+        if self._cycle.more_body and (self.length or 0) > limit_bytes:
             raise TooLarge(f"The body is larger than {limit_bytes} bytes.")
         message = await self._receive()
         if not message.get("more_body"):
@@ -87,28 +88,29 @@ class HttpLeg:
         return body
 
     async def open(self, status: int, headers: Headers, length: int | None) -> None:
+        """Prepare the head: it goes out with the first piece, in one write."""
         self.opened = True
-        made = [*headers, (b"x-request-id", self.head.id.encode())]
-        if length is not None:
-            made.append((b"content-length", b"%d" % length))
         if self._cycle.more_body:
             # What is left of the body will not be read: it must not be taken for the next request.
             self._lingers = True
-            made.append((b"connection", b"close"))
-        await self._send({"type": "http.response.start", "status": status, "headers": made})
+            self._cycle.keep_alive = False
+        named = [*headers, (b"x-request-id", self.head.id.encode())]
+        self._front = self._connection.begin(self._cycle, status, named, length)
 
     async def write(self, pieces: list[bytes]) -> None:
+        self.push(pieces)
+        if self._connection.flow.write_paused and not self._cycle.disconnected:
+            await self._connection.flow.drain()
+
+    def push(self, pieces: list[bytes]) -> bool:
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if data:
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        front, self._front = self._front, b""
+        return self._connection.push(self._cycle, front, data)
 
     async def finish(self, pieces: list[bytes]) -> None:
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if self._lingers:
-            self._cycle.keep_alive = True
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
-        if self._lingers and not self.gone:
-            self._connection.linger()
+        front, self._front = self._front, b""
+        self._connection.end(self._cycle, front, data, lingers=self._lingers)
 
     def cut(self) -> None:
         if not self.gone:
@@ -186,7 +188,7 @@ class Listener:
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002 - legs write themselves
         if scope["type"] != "http":
             return
         head = Head(
@@ -197,7 +199,7 @@ class Listener:
             f"{self._prefix}-{next(self._numbers):x}",
             int(time.time()),
         )
-        await self._table.find(head)(HttpLeg(head, scope, receive, send))
+        await self._table.find(head)(HttpLeg(head, scope, receive))
 
     def server(self, wheel: Wheel, drain: Callable[[], Awaitable[None]]) -> "DrainingServer":
         config = uvicorn.Config(
@@ -209,6 +211,7 @@ class Listener:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=86_400,
             timeout_graceful_shutdown=5,
             backlog=4096,

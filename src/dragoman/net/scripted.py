@@ -3,7 +3,7 @@
 import asyncio
 
 from dragoman.faults import Truncated
-from dragoman.legs import Headers, Script
+from dragoman.legs import Headers, Script, Sink
 
 
 class ScriptedExchange:
@@ -24,6 +24,9 @@ class ScriptedExchange:
             if step.cut:
                 raise Truncated
         return b""
+
+    def divert(self, sink: Sink | None) -> None:
+        """There is no network to hear from: `read` gives everything."""
 
     def close(self) -> None:
         self._steps = iter(())

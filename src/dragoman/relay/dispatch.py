@@ -132,6 +132,8 @@ class Dispatch:
         if trial.rest is not None and isinstance(intent, Forward):
             trial.rest.attach(outbound, intent)
         exchange = await self._upstream.call(outbound, lane.patience)
+        # A prompt may be large and its answer long.
+        del outbound
         try:
             if not 200 <= exchange.status < 300:
                 raise lane.provider.fault(exchange.status, exchange.headers, await read_all(exchange))
@@ -141,6 +143,7 @@ class Dispatch:
                 breaker.good()
                 lane.state = "up"
                 trial.note(target, member, "ok")
+                trial.turn.begun()
 
             pump = Pump(exchange, trial.turn, trial.call, trial.leg, good)
             await pump.run(reader, self._max_answer_bytes)

@@ -19,7 +19,19 @@ class Pump:
     a provider that fails at once can still be replaced by another. `good` is called at the first content.
     """
 
-    __slots__ = ("_call", "_exchange", "_good", "_held", "_held_until", "_leg", "_turn")
+    __slots__ = (
+        "_call",
+        "_exchange",
+        "_good",
+        "_held",
+        "_held_until",
+        "_left",
+        "_leg",
+        "_max",
+        "_reader",
+        "_size",
+        "_turn",
+    )
 
     def __init__(self, exchange: Exchange, turn: Turn, call: Call, leg: Leg, good: Callable[[], None]) -> None:
         self._exchange = exchange
@@ -29,9 +41,14 @@ class Pump:
         self._good = good
         self._held: list[Delta] = []
         self._held_until = 0.0
+        self._left: list[Delta] | None = None
+        self._size = 0
 
     async def run(self, reader: Reader, max_answer_bytes: int) -> None:
         """Relay until the answer is complete and settled.
+
+        The first content goes out from here; from then on each read is relayed by `_push` in the very
+        callback that brought it, and this coroutine sleeps until there is something to wait for.
 
         Raises:
             Truncated: the answer stopped before its end was proved.
@@ -39,20 +56,50 @@ class Pump:
             Fault: what the provider said in its stream, or what the exchange raised.
 
         """
-        size = 0
+        self._reader = reader
+        self._max = max_answer_bytes
         while True:
             data = await self._exchange.read()
             if data is None:
-                await self._beat()
-                continue
-            size += len(data)
-            if size > max_answer_bytes:
-                raise Exhausted
-            deltas = reader.receive(data) if data else reader.close()
+                if self._left is None:
+                    await self._beat()
+                    continue
+                deltas, self._left = self._left, None
+                if self._size > self._max:
+                    raise Exhausted
+            else:
+                deltas = self._read(data)
             if deltas and await self._relay(deltas):
                 return
-            if not data:
+            if data == b"":
                 raise Truncated
+            if self._turn.streaming and self._call.first_byte_at is not None:
+                await self._leg.write([b""])
+                self._exchange.divert(self._push)
+
+    def _read(self, data: bytes) -> list[Delta]:
+        self._size += len(data)
+        if self._size > self._max:
+            raise Exhausted
+        return self._reader.receive(data) if data else self._reader.close()
+
+    def _push(self, data: bytes) -> bool:
+        """Relay one read without waiting. What ends the answer, or finds the caller slow, is left to `run`."""
+        self._size += len(data)
+        deltas = self._reader.receive(data)
+        if not deltas:
+            return self._size <= self._max
+        last = deltas[-1]
+        if type(last) is Broke or type(last) is End or (type(last) is Frame and last.ended) or self._size > self._max:
+            self._left = deltas
+            return False
+        said, _ = _take(deltas, self._call)
+        self._call.size += said
+        pieces = self._turn.write(deltas)
+        if not pieces or self._leg.push(pieces):
+            return True
+        self._left = []
+        return False
 
     async def _relay(self, deltas: list[Delta]) -> bool:
         """Pass on what one read brought. Returns whether the answer is complete."""

@@ -1,10 +1,11 @@
 """What the answers of all HTTP dialects share: headers, and that a whole answer is a stream somebody waited for."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from dragoman.chat import ChatRequest, Delta, End, Frame
 from dragoman.faults import Fault
+from dragoman.intents import Ask, Count
 from dragoman.legs import Headers
 
 JSON: Headers = [(b"content-type", b"application/json")]
@@ -13,6 +14,9 @@ EVENTS: Headers = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
+
+
+Wish = TypeVar("Wish", Ask, Count)
 
 
 class Voice(Protocol):
@@ -27,6 +31,14 @@ def refusal_headers(fault: Fault) -> Headers:
     return [*JSON, (b"retry-after", b"%d" % max(1, round(fault.retry_after_s)))]
 
 
+def _nothing() -> ChatRequest:
+    return ChatRequest([])
+
+
+def _forgotten(values: dict[str, bytes]) -> bytes:
+    raise ValueError(f"the request was sent and forgotten: {sorted(values)}")
+
+
 class Words:
     """The caller's request in words, read when first needed, and what could not be carried over."""
 
@@ -39,21 +51,42 @@ class Words:
             self._read = self._parse()
         return self._read
 
+    def forget(self) -> None:
+        """Keep only what was dropped."""
+        self._parse = _nothing
+        if self._read is not None:
+            self._read = ChatRequest([], dropped=self._read.dropped)
+
     def dropped(self) -> Headers:
         """Tell the caller which of its fields no other wire can carry: `x-dragoman-dropped`."""
         names = dict.fromkeys(self._read.dropped) if self._read else ()
         return [(b"x-dragoman-dropped", ", ".join(names).encode("ascii", "replace"))] if names else []
 
 
-class HttpTurn:
-    """The common half of a turn; dialects add `intent`, `fail` and `beat`."""
+class HttpTurn(Generic[Wish]):
+    """The common half of a turn; dialects add `fail` and `beat`."""
 
-    def __init__(self, *, streaming: bool, voice: Voice, whole: Callable[[list[Delta]], bytes], words: Words) -> None:
+    def __init__(
+        self,
+        intent: Wish,
+        *,
+        streaming: bool,
+        voice: Voice,
+        whole: Callable[[list[Delta]], bytes],
+        words: Words,
+    ) -> None:
+        self.intent = intent
         self.streaming = streaming
         self._voice = voice
         self._whole = whole
         self._words = words
         self._collected: list[Delta] = []
+
+    def begun(self) -> None:
+        self._words.forget()
+        self.intent.body = b""
+        self.intent.put = _forgotten
+        self.intent.request = self._words
 
     def opening(self, headers: Headers) -> Headers:  # noqa: ARG002 - our own are enough
         return [*(EVENTS if self.streaming else JSON), *self._words.dropped()]

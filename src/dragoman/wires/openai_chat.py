@@ -50,22 +50,28 @@ def read_usage(tree: Any) -> Usage | None:
     if not isinstance(tree, dict):
         return None
 
-    def count(of: Any, key: str) -> int:
-        value = of.get(key) if isinstance(of, dict) else None
-        return max(0, int(value)) if isinstance(value, int | float) else 0
-
-    inside, outside = tree.get("prompt_tokens_details"), tree.get("completion_tokens_details")
-    cached, written, heard = (count(inside, k) for k in ("cached_tokens", "cache_write_tokens", "audio_tokens"))
-    reasoned, spoken = count(outside, "reasoning_tokens"), count(outside, "audio_tokens")
+    inside, outside = tree.get("prompt_tokens_details") or {}, tree.get("completion_tokens_details") or {}
+    cached, written = _count(inside, "cached_tokens"), _count(inside, "cache_write_tokens")
+    heard, spoken = _count(inside, "audio_tokens"), _count(outside, "audio_tokens")
+    reasoned = _count(outside, "reasoning_tokens")
+    prompt = _count(tree, "prompt_tokens") or _count(tree, "input_tokens")
+    completion = _count(tree, "completion_tokens") or _count(tree, "output_tokens")
     return Usage(
-        input=max(0, (count(tree, "prompt_tokens") or count(tree, "input_tokens")) - cached - written - heard),
+        input=max(0, prompt - cached - written - heard),
         cache_read=cached,
         cache_write=written,
         audio_in=heard,
-        output=max(0, (count(tree, "completion_tokens") or count(tree, "output_tokens")) - reasoned - spoken),
+        output=max(0, completion - reasoned - spoken),
         reasoning=reasoned,
         audio_out=spoken,
     )
+
+
+def _count(of: Any, key: str) -> int:
+    value = of.get(key) if type(of) is dict else None
+    if type(value) is int:
+        return max(value, 0)
+    return max(0, int(value)) if isinstance(value, float) and value == value else 0  # noqa: PLR0124 - not NaN
 
 
 # --- reading: what a chunk or completion holds ---------------------------------------------------
@@ -108,12 +114,19 @@ class _Chunk(msgspec.Struct):
     error: Any = None
 
 
+class _LooseSaid(msgspec.Struct):
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    tool_calls: Any = None
+
+
 class _LooseChoice(msgspec.Struct):
     """What is watched in passing; odd types elsewhere are nobody's business when bytes pass unchanged."""
 
     index: int = 0
-    delta: Any = None
-    message: Any = None
+    delta: _LooseSaid | None = None
+    message: _LooseSaid | None = None
     text: Any = None
     finish_reason: Any = None
 
@@ -133,11 +146,16 @@ def _nonsense() -> Broke:
     return Broke(Broken("The provider sent something that is not a chat completion."))
 
 
-def _size(said: Any) -> int:
-    if not isinstance(said, dict):
-        return len(said) if isinstance(said, str) else 0
-    size = sum(len(said[k]) for k in ("content", "reasoning_content", "reasoning") if isinstance(said.get(k), str))
-    for call in said.get("tool_calls") or ():
+def _size(choice: _LooseChoice) -> int:
+    """Count the characters that a choice generated: text, reasoning, arguments of calls."""
+    said = choice.delta or choice.message
+    if said is None:
+        return len(choice.text) if isinstance(choice.text, str) else 0
+    if type(said.content) is str and said.content:
+        return len(said.content)
+    thought = said.reasoning_content or said.reasoning
+    size = len(thought) if isinstance(thought, str) else 0
+    for call in said.tool_calls or ():
         function = call.get("function") if isinstance(call, dict) else None
         size += len(str(function.get("arguments") or "")) if isinstance(function, dict) else 0
     return size
@@ -225,7 +243,7 @@ class OpaqueStream:
                     continue
             for choice in chunk.choices or ():
                 self._ends.note(choice.index, choice.finish_reason)
-                size += _size(choice.delta) or _size(choice.text)
+                size += _size(choice)
             kept.append(event.raw)
         deltas: list[Delta] = []
         if kept or usage:
@@ -254,7 +272,7 @@ class OpaqueWhole:
             return [_nonsense()]
         if whole.error is not None or whole.choices is None:
             return [Broke(fault_in_stream(error_in({"error": whole.error})))]
-        size = sum(_size(c.message) or _size(c.text) for c in whole.choices)
+        size = sum(map(_size, whole.choices))
         return [Frame(body, size, read_usage(whole.usage), ended=True)]
 
 
