@@ -1,4 +1,4 @@
-"""The command line. This file has the last of the three places that catch everything."""
+"""The command line."""
 
 import contextlib
 import os

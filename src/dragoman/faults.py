@@ -24,6 +24,7 @@ class Fault(Exception):  # noqa: N818 - a fault is the domain's word; some are n
         detail: for the operator only.
         retry_after_s: when a new try may work, in seconds.
         kind: the provider's own error code where it is worth passing on.
+        status: instead of the leaf's own.
 
     """
 
@@ -41,6 +42,7 @@ class Fault(Exception):  # noqa: N818 - a fault is the domain's word; some are n
         detail: str = "",
         retry_after_s: float | None = None,
         kind: str | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message or (self.__doc__ or "").strip().splitlines()[0]
@@ -48,6 +50,8 @@ class Fault(Exception):  # noqa: N818 - a fault is the domain's word; some are n
         self.detail = detail
         self.retry_after_s = retry_after_s
         self.kind = kind
+        if status is not None:
+            self.status = status
 
 
 class CallerFault(Fault):
@@ -120,12 +124,6 @@ class Refused(CallerFault):
     """The provider says that the request is wrong. `status` is the provider's own 4xx."""
 
     code = "refused"
-
-    def __init__(
-        self, message: str = "", *, status: int = 400, field: str | None = None, kind: str | None = None
-    ) -> None:
-        super().__init__(message, field=field, kind=kind)
-        self.status = status
 
 
 class UpstreamFault(Fault):

@@ -3,8 +3,6 @@
 import asyncio
 import errno
 import gc
-import logging
-import os
 import socket
 import sys
 from collections.abc import Coroutine
@@ -81,9 +79,6 @@ async def _greet(app: App, listening: socket.socket) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
-    if "DRAGOMAN_WATCH_LOOP" in os.environ:
-        asyncio.get_running_loop().slow_callback_duration = 0.05
-        logging.getLogger("asyncio").addHandler(logging.StreamHandler())
 
 
 async def _first_probe(app: App) -> None:

@@ -69,9 +69,9 @@ class Upstreams:
         try:
             await self._send(connection, exchange, outbound)
             await exchange.head()
-        except BaseException:
-            exchange.close()
-            raise
+        finally:
+            if not exchange.answered:
+                exchange.close()
         return exchange
 
     def close(self) -> None:
@@ -133,21 +133,22 @@ class Upstreams:
         if pool.in_use >= self._bounds.connections:
             raise Overloaded("Too many requests to this provider are under way.", retry_after_s=1)
         pool.in_use += 1
+        opened: Connection | None = None
         try:
             async with asyncio.timeout(patience.connect_s):
-                connection = await self._open(origin, pool)
-        except BaseException as error:
-            pool.in_use -= 1
-            if isinstance(error, TimeoutError):
-                raise ConnectFailed("The provider could not be reached in time.") from None
-            if isinstance(error, ssl.SSLError):
-                raise ConnectFailed("The provider's TLS is not to be trusted.", detail=_reason(error)) from None
-            if isinstance(error, OSError):
-                raise ConnectFailed("The provider could not be reached.", detail=_reason(error)) from None
-            raise
-        connection.due = now + NEVER_IDLE_S
-        self._wheel.watch(connection)
-        return connection, pool
+                opened = await self._open(origin, pool)
+        except TimeoutError:
+            raise ConnectFailed("The provider could not be reached in time.") from None
+        except ssl.SSLError as error:
+            raise ConnectFailed("The provider's TLS is not to be trusted.", detail=_reason(error)) from None
+        except OSError as error:
+            raise ConnectFailed("The provider could not be reached.", detail=_reason(error)) from None
+        finally:
+            if opened is None:
+                pool.in_use -= 1
+        opened.due = now + NEVER_IDLE_S
+        self._wheel.watch(opened)
+        return opened, pool
 
     async def _open(self, origin: Origin, pool: Pool) -> Connection:
         def make() -> Connection:
@@ -184,20 +185,22 @@ class Upstreams:
         self, at: tuple[str, int], origin: Origin, context: ssl.SSLContext, make: Callable[[], Connection]
     ) -> Connection:
         transport, tunnel = await self._loop.create_connection(lambda: _Tunnel(self._loop), *at)
+        connection = None
         try:
             host = f"[{origin.host}]" if ":" in origin.host else origin.host
             lines = [b"CONNECT %b:%d HTTP/1.1\r\nhost: %b:%d\r\n" % ((host.encode(), origin.port) * 2)]
             lines += [b"%b: %b\r\n" % pair for pair in _proxy_credentials(origin.proxy)]
             transport.write(b"".join(lines) + b"\r\n")
             await tunnel.established
-            connection = make()
-            secured = await self._loop.start_tls(transport, connection, context, server_hostname=origin.host)
+            made = make()
+            secured = await self._loop.start_tls(transport, made, context, server_hostname=origin.host)
             if secured is not None:
-                connection.connection_made(secured)
-        except BaseException:
-            transport.abort()
-            raise
-        return connection
+                made.connection_made(secured)
+                connection = made
+        finally:
+            if connection is None:
+                transport.abort()
+        return made
 
     def _context(self, ca_file: str) -> ssl.SSLContext:
         if ca_file not in self._contexts:

@@ -1,7 +1,7 @@
 """One request from its head to its end: who asks, what for, and what is said when it goes wrong.
 
-This file has one of the three places that catch everything: what nobody foresaw becomes `Internal`, is
-logged, and never shown.
+This file has the one place that catches everything: what nobody foresaw becomes `Internal`, is logged,
+and never shown.
 """
 
 import asyncio
@@ -113,11 +113,10 @@ class Engine:
                 call.settle("abandoned", LEFT, SlowReader() if leg.late == "write" else None)
                 return
             await self._broken(turn, call, leg, Draining())
-        except Exception:
-            call.settle("failed", Internal.status, Internal())
-            raise
         finally:
             self._budget.calls -= 1
+            # Settled long ago, but for what nobody foresaw.
+            call.settle("failed", Internal.status, Internal())
 
     async def _broken(self, turn: Turn, call: Call, leg: Leg, fault: Fault) -> None:
         """Before the first byte the session refuses; after it the turn says so, and nothing looks like an end."""

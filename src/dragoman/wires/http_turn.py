@@ -75,7 +75,7 @@ class HttpTurn(Generic[Wish]):
         whole: Callable[[list[Delta]], bytes],
         words: Words,
     ) -> None:
-        self.intent = intent
+        self.intent: Wish = intent
         self.streaming = streaming
         self._voice = voice
         self._whole = whole

@@ -74,9 +74,8 @@ def fault_of(status: int, headers: Headers, body: bytes) -> Fault:
         return KeyRejected("The provider rejected the gateway's credential.", detail=detail)
     wait_s = retry_after(headers)
     if status in (429, 529) or (status == 503 and wait_s is not None):
-        fault = Busy("The provider is busy; try again later.", detail=detail, retry_after_s=wait_s)
-        fault.status = 429 if status == 429 else 503
-        return fault
+        told = 429 if status == 429 else 503
+        return Busy("The provider is busy; try again later.", detail=detail, retry_after_s=wait_s, status=told)
     if status in (408, 504):
         return Silent("The provider timed out.", detail=detail)
     if 400 <= status < 500:
