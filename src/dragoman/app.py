@@ -30,7 +30,7 @@ from dragoman.relay.plan import Atlas
 from dragoman.relay.pool import Pool
 from dragoman.relay.retry import Budget
 from dragoman.routes import Credential, Route
-from dragoman.settings import ProviderSettings, Settings, explain
+from dragoman.settings import ProviderSettings, Settings, explain, suggest
 from dragoman.watch.log import CallLog
 
 MASTER_KEY_FILE = "master.key"
@@ -73,6 +73,10 @@ def build_provider(settings: Settings, row: ProviderSettings, number: int) -> Pr
         options = msgspec.convert(row.options, module.Options)
     except msgspec.ValidationError as error:
         raise explain(error, module.Options, where, settings.origins, ProviderSettings) from None
+    for name in ("ca_file", "model_path"):
+        file = getattr(options, name, "")
+        if file and not Path(file).expanduser().is_file():
+            raise Misconfigured(f"{origin}: {where} ({row.name}): {name}: there is no file {file!r}")
     try:
         built: Provider = module.build(options)
     except ValueError as error:
@@ -91,10 +95,24 @@ def routes_of(settings: Settings) -> list[Route]:
                 raise Misconfigured(
                     f"{where}: model {model.name!r}: there is no provider {target.provider!r}; known are {known}"
                 )
-    return [Route(m.name, tuple(m.targets), tuple(m.fallbacks)) for m in settings.models]
+    routes = [Route(m.name, tuple(m.targets), tuple(m.fallbacks)) for m in settings.models]
+    wanted = settings.server.default_model
+    atlas = Atlas(routes, served_by(settings), 0)
+    if wanted and not atlas.knows(wanted):
+        names_known = [card.name for card in atlas.cards(Principal("check"))]
+        where = settings.origin_of("server.default_model")
+        raise Misconfigured(
+            f"{where}: server.default_model: there is no model {wanted!r}{suggest(wanted, names_known)}"
+        )
+    return routes
 
 
 DEFAULT_MODELS = {"local": ["smollm2-135m"], "echo": ["echo", "echo-*"]}
+
+
+def served_by(settings: Settings) -> dict[str, list[str]]:
+    """Say which model names or patterns each provider serves."""
+    return {row.name: row.models or DEFAULT_MODELS.get(row.kind, []) for row in settings.providers}
 
 
 class App:
@@ -115,8 +133,7 @@ class App:
         loop = asyncio.get_running_loop()
         wheel = Wheel(loop)
         self.lanes = {row.name: self._lane(row) for row in settings.providers}
-        served = {r.name: r.models or DEFAULT_MODELS.get(r.kind, []) for r in settings.providers}
-        self.atlas = Atlas(self.routes, served, int(time.time()))
+        self.atlas = Atlas(self.routes, served_by(settings), int(time.time()))
         given = settings.upstream
         bounds = Bounds(given.max_connections, given.max_idle, given.idle_connection_s)
         self.upstream = Upstreams(loop, wheel, bounds, f"dragoman/{__version__}".encode())
@@ -167,7 +184,7 @@ class App:
             mounts: tuple[Mount, ...] = importlib.import_module(f"dragoman.dialects.{module.name}").mounts
             for mount in mounts:
                 make: Callable[[Head], Session] = mount.session
-                serve, wrong = partial(self.engine.serve, make), partial(self.engine.wrong_method, make)
+                serve, wrong = partial(self.engine.serve, make), partial(self.engine.wrong_method, make, mount.method)
                 table.add(mount.method, mount.path, mount.when, serve, wrong)
         return table
 

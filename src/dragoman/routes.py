@@ -12,7 +12,7 @@ class Credential(msgspec.Struct, frozen=True):
     weight: int = 1
 
 
-class Target(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A provider (by its configured name) and the model to ask there."""
 
     provider: str

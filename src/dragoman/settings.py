@@ -238,7 +238,7 @@ def _read_variable(name: str, value: str, origin: str, tree: dict[str, Any], ori
     if not name.startswith(PREFIX) or not (double or is_table):
         return
     if not is_table and section not in SECTIONS:
-        raise Misconfigured(f"{origin}: unknown section {section!r}{_suggest(section, SECTIONS)}")
+        raise Misconfigured(f"{origin}: unknown section {section!r}{suggest(section, SECTIONS)}")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -269,6 +269,8 @@ def _provide_from_well_known(tree: dict[str, Any], environment: Mapping[str, str
             if proxy and found["base_url"].startswith("https:"):
                 found["proxy"] = proxy
             providers.append(found)
+    if len(providers) == len(WELL_KNOWN):
+        providers[1]["models"] = ["claude-*"]
     origins["providers"] = "environment" if providers else "default"
     tree["providers"] = providers or [{"name": "local", "kind": "local"}]
 
@@ -277,7 +279,7 @@ def _decode(tree: dict[str, Any], origins: dict[str, str], environment: dict[str
     known = {**SECTIONS, **TABLES}
     for key in tree:
         if key not in known:
-            raise Misconfigured(f"{origins.get(key, 'configuration')}: unknown key {key!r}{_suggest(key, known)}")
+            raise Misconfigured(f"{origins.get(key, 'configuration')}: unknown key {key!r}{suggest(key, known)}")
     built: dict[str, Any] = {}
     for name, kind in SECTIONS.items():
         built[name] = _convert(tree.get(name, {}), kind, name, origins)
@@ -314,8 +316,12 @@ def explain(
     fields = [f for k in (kind, also) if k for f in k.__struct_fields__ if f != "options"]
     if unknown := re.search(r"unknown field `([^`]+)`(?: - at `\$\.?(.*)`)?", text):
         place = f"{where}.{unknown[2]}" if unknown[2] else where
-        origin = origins.get(f"{where}.{unknown[1]}", origins.get(where, "configuration"))
-        return Misconfigured(f"{origin}: unknown key {unknown[1]!r} in {place}{_suggest(unknown[1], fields)}")
+        outer = re.split(r"[\[.]", unknown[2] or "")[0]
+        origin = next(
+            (origins[k] for k in (f"{where}.{unknown[1]}", f"{where}.{outer}", where) if k in origins), "configuration"
+        )
+        known = _fields_at(kind, unknown[2] or "") or fields
+        return Misconfigured(f"{origin}: unknown key {unknown[1]!r} in {place}{suggest(unknown[1], known)}")
     found = re.search(r"- at `\$\.?(.*)`", text)
     key = f"{where}.{found[1]}" if found else where
     leaf = re.split(r"[\[.]", found[1])[0] if found else ""
@@ -325,13 +331,22 @@ def explain(
     return Misconfigured(f"{origin}: {key}: {re.sub(r' - at `.*`', '', text)}")
 
 
+def _fields_at(kind: Any, place: str) -> list[str]:
+    """List the keys of the struct that stands at `place` inside `kind`, such as `targets[...]`."""
+    leaf = re.split(r"[\[.]", place)[0]
+    hint = get_type_hints(kind).get(leaf)
+    inner = [hint, *get_args(hint)] if hint else []
+    return [f for t in inner if isinstance(t, type) and issubclass(t, msgspec.Struct) for f in t.__struct_fields__]
+
+
 def _unique(names: list[str], what: str, origin: str) -> None:
     for name in names:
         if names.count(name) > 1:
             raise Misconfigured(f"{origin}: two {what}s are called {name!r}")
 
 
-def _suggest(word: str, known: Any) -> str:
+def suggest(word: str, known: Any) -> str:
+    """Name the nearest known word, or all of them."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
 

@@ -9,7 +9,6 @@ import contextlib
 import signal
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,7 +20,7 @@ from dragoman.net.deadlines import Wheel
 from dragoman.net.upstream import Bounds, Upstreams
 from dragoman.relay.lanes import read_all
 from dragoman.serving import bind, on_loop
-from dragoman.settings import Settings
+from dragoman.settings import Log, Settings
 from dragoman.watch.log import set_up
 from dragoman.wires.framing import EventSplitter
 from dragoman.wires.refusals import error_object
@@ -38,7 +37,8 @@ def run(settings: Settings, model: str | None, url: str | None, key: str | None)
 
 
 async def _own(settings: Settings, model: str | None) -> int:
-    app = App(settings, Path(settings.server.data))
+    # A person is reading: lines about calls would stand in the conversation.
+    app = App(msgspec.structs.replace(settings, log=Log(requests="none")))
     listening = bind("127.0.0.1", 0)
     server = app.start()
     server.takes_signals = False

@@ -19,8 +19,11 @@ def atlas() -> Atlas:
 
 def test_names_in_order_of_precision() -> None:
     assert atlas().route("fast", ANY).fallbacks == (Target("b", "y"),)
-    assert Target("a", "gpt-4o-mini") in atlas().route("gpt-4o-mini", ANY).targets
-    assert atlas().route("a/anything", ANY).targets[-1] in (Target("b", "a/anything"), Target("a", "anything"))
+    assert atlas().route("gpt-4o-mini", ANY).targets == (Target("a", "gpt-4o-mini"),)
+    assert atlas().route("a/anything", ANY).targets == (Target("a", "anything"),)
+    assert atlas().route("echo-fast", ANY).targets == (Target("c", "echo-fast"),)
+    assert atlas().route("whatever", ANY).targets == (Target("b", "whatever"),)
+    assert atlas().route("nobody/whatever", ANY).targets == (Target("b", "nobody/whatever"),)
 
 
 def test_provider_and_model_where_nobody_serves_every_name() -> None:

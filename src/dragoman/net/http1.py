@@ -95,6 +95,10 @@ class CallerConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self.phase == "head":
             return
+        if self.cycle.response_complete:
+            # The answer did not wait for the whole request, which has been thrown away.
+            self._idle()
+            return
         self.phase = "answer"
         self.due = NEVER_YET
         super().on_message_complete()
@@ -109,11 +113,14 @@ class CallerConnection(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.phase == "answer":
-            self.phase = "idle"
-            self.due = self.loop.time() + self.timing.keep_alive_s
+            self._idle()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+
+    def _idle(self) -> None:
+        self.phase = "idle"
+        self.due = self.loop.time() + self.timing.keep_alive_s
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -21,6 +21,7 @@ from dragoman.legs import Head, Headers
 from dragoman.net.deadlines import Wheel
 from dragoman.net.http1 import CallerConnection, Timing, bind
 
+THROWN_BYTES = 64 * 1024
 Entry = Callable[["HttpLeg"], Awaitable[None]]
 
 
@@ -90,12 +91,16 @@ class HttpLeg:
     async def open(self, status: int, headers: Headers, length: int | None) -> None:
         """Prepare the head: it goes out with the first piece, in one write."""
         self.opened = True
-        if self._cycle.more_body:
+        if self._cycle.more_body and not self._is_soon_read():
             # What is left of the body will not be read: it must not be taken for the next request.
             self._lingers = True
             self._cycle.keep_alive = False
         named = [*headers, (b"x-request-id", self.head.id.encode())]
         self._front = self._connection.begin(self._cycle, status, named, length)
+
+    def _is_soon_read(self) -> bool:
+        """Whether the rest of the body is on its way and small enough to be read and thrown away."""
+        return not self._cycle.waiting_for_100_continue and (self.length or THROWN_BYTES + 1) <= THROWN_BYTES
 
     async def write(self, pieces: list[bytes]) -> None:
         self.push(pieces)

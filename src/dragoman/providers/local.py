@@ -45,8 +45,6 @@ def demonstration_model() -> str:
 
 def build(options: Options) -> Provider:
     model = options.model_path or demonstration_model()
-    if not Path(model).expanduser().is_file():
-        raise ValueError(f"model_path: there is no file {model!r}")
     # A socket's path may have 107 bytes at most, which a data folder deep in a home may exceed.
     socket = str(Path(tempfile.mkdtemp(prefix="dragoman-")) / "model.sock")
     command = (sys.executable, "-m", "dragoman.net.llama", str(Path(model).expanduser()))

@@ -65,9 +65,11 @@ class Engine:
             if not self._live:
                 self._empty.set()
 
-    async def wrong_method(self, make: Callable[[Head], Session], leg: Leg) -> None:
-        """Answer a known path that was asked with another method."""
-        await _refuse(make(leg.head), leg, WrongMethod(f"{leg.head.path} does not take {leg.head.method}."))
+    async def wrong_method(self, make: Callable[[Head], Session], allowed: str, leg: Leg) -> None:
+        """Answer a known path that was asked with another method; Allow is required (RFC 9110, 15.5.6)."""
+        reply = make(leg.head).refuse(WrongMethod(f"{leg.head.path} takes {allowed}, not {leg.head.method}."))
+        reply.headers.append((b"allow", allowed.encode()))
+        await _send(leg, reply)
 
     async def _serve(self, session: Session, leg: Leg) -> None:
         if self.draining:

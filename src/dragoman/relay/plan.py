@@ -11,7 +11,8 @@ from dragoman.routes import ModelCard, Route, Target
 
 
 class Atlas:
-    """All public names. Routes come first, then models that a provider lists, then `provider/model`.
+    """All public names: routes, then names that a provider is configured with or reports, then `provider/model`,
+    then patterns, of which the longest wins.
 
     `served` maps a provider to the model names or patterns it was configured with; `found` (kept up to
     date by the prober) to the names it reported.
@@ -34,19 +35,30 @@ class Atlas:
         return route
 
     def _implied(self, model: str) -> Route | None:
-        targets = [Target(name, model) for name, served in self._served.items() if _serves(model, served)]
-        if not targets:
-            provider, slash, rest = model.partition("/")
-            if slash and rest and provider in self._served:
-                targets = [Target(provider, rest)]
+        exact = [name for name, served in self._served.items() if model in served or self._reports(name, model)]
+        provider, slash, rest = model.partition("/")
+        if exact:
+            targets = [Target(name, model) for name in exact]
+        elif slash and rest and provider in self._served:
+            targets = [Target(provider, rest)]
+        else:
+            fits = {name: _fit(model, served) for name, served in self._served.items()}
+            best = max(fits.values(), default=0)
+            targets = [Target(name, model) for name, fit in fits.items() if fit == best and best]
         return Route(model, tuple(targets)) if targets else None
+
+    def _reports(self, provider: str, model: str) -> bool:
+        return model in self.found.get(provider, ()) and _fit(model, self._served[provider]) > 0
+
+    def knows(self, model: str) -> bool:
+        return model in self._routes or self._implied(model) is not None
 
     def cards(self, principal: Principal) -> list[ModelCard]:
         """List what a principal may use."""
         owners = {route.name: "dragoman" for route in self._routes.values()}
         for provider, served in self._served.items():
             exact = [name for name in served if not _is_pattern(name)]
-            listed = [name for name in self.found.get(provider, ()) if _serves(name, served)]
+            listed = [name for name in self.found.get(provider, ()) if _fit(name, served)]
             for name in (*exact, *listed):
                 owners.setdefault(name, provider)
         return [ModelCard(name, owner, self._started) for name, owner in owners.items() if principal.may_use(name)]
@@ -56,8 +68,11 @@ def _is_pattern(name: str) -> bool:
     return any(mark in name for mark in "*?[")
 
 
-def _serves(model: str, served: list[str]) -> bool:
-    return any(model == name or (_is_pattern(name) and fnmatchcase(model, name)) for name in served)
+def _fit(model: str, served: list[str]) -> int:
+    """How well a model's name fits what a provider serves: the length of the longest pattern, 0 if none fits."""
+    return max(
+        (len(name) for name in served if model == name or (_is_pattern(name) and fnmatchcase(model, name))), default=0
+    )
 
 
 def ordered(route: Route) -> list[Target]:

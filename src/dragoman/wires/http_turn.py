@@ -8,6 +8,7 @@ from dragoman.faults import Fault
 from dragoman.intents import Ask, Count
 from dragoman.legs import Headers
 
+RETRY_AFTER_MOST_S = 300
 JSON: Headers = [(b"content-type", b"application/json")]
 EVENTS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -28,7 +29,9 @@ class Voice(Protocol):
 def refusal_headers(fault: Fault) -> Headers:
     if fault.retry_after_s is None:
         return list(JSON)
-    return [*JSON, (b"retry-after", b"%d" % max(1, round(fault.retry_after_s)))]
+    # A provider may ask for years: what it says is obeyed, and passed on, within bounds.
+    wait_s = min(max(1, round(fault.retry_after_s)), RETRY_AFTER_MOST_S)
+    return [*JSON, (b"retry-after", b"%d" % wait_s)]
 
 
 def _nothing() -> ChatRequest:

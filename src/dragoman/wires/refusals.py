@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
-from dragoman.faults import Broken, Busy, Fault, KeyRejected, Refused, Silent
+from dragoman.faults import Broken, Busy, ConnectFailed, Fault, KeyRejected, Refused, Silent
 from dragoman.legs import Headers
 
 TEXT_LIMIT = 1_000
@@ -76,11 +76,14 @@ def fault_of(status: int, headers: Headers, body: bytes) -> Fault:
     if status in (429, 529) or (status == 503 and wait_s is not None):
         told = 429 if status == 429 else 503
         return Busy("The provider is busy; try again later.", detail=detail, retry_after_s=wait_s, status=told)
+    if status == 407:
+        return ConnectFailed("The outbound proxy wants other credentials.", detail=detail)
     if status in (408, 504):
         return Silent("The provider timed out.", detail=detail)
     if 400 <= status < 500:
         shown = scrub(error.message) or f"The provider refused the request with status {status}."
-        return Refused(shown, status=status, field=error.param, kind=error.code or error.type or None)
+        field = scrub(error.param) if error.param else None
+        return Refused(shown, status=status, field=field, kind=scrub(error.code or error.type) or None)
     return Broken(f"The provider failed with status {status}.", detail=detail)
 
 
@@ -91,9 +94,11 @@ def fault_in_stream(error: ErrorObject) -> Fault:
     if named & (_CREDENTIAL | _QUOTA):
         return KeyRejected("The provider rejected the gateway's credential.", detail=detail)
     if named & _BUSY or error.code in ("429", "529"):
-        return Busy(f"The provider is busy: {detail}" if detail else "The provider is busy.", detail=detail)
+        told = 429 if "rate_limit" in error.type + error.code or error.code == "429" else 503
+        text = f"The provider is busy: {detail}" if detail else "The provider is busy."
+        return Busy(text, detail=detail, status=told)
     if named & _CALLER:
-        return Refused(detail or "The provider refused the request.", field=error.param)
+        return Refused(detail or "The provider refused the request.", field=scrub(error.param) if error.param else None)
     return Broken(f"The provider failed: {detail}" if detail else "The provider failed.", detail=detail)
 
 
