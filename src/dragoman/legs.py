@@ -52,7 +52,7 @@ def origin_of(url: str, proxy: str = "", ca_file: str = "") -> tuple[Origin, str
     """Split a base URL into origin and path prefix. Raises ValueError that says what is wrong with it."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url!r} is not an http:// or https:// address")
+        raise ValueError(f"{url.rpartition('@')[2]!r} is not an http:// or https:// address")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("a base URL has no user, password, query or fragment")
     if proxy and (urlsplit(proxy).scheme != "http" or not urlsplit(proxy).hostname):

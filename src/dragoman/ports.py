@@ -95,6 +95,10 @@ class Reader(Protocol):
     However the bytes are split, the same deltas come out.
     """
 
+    @property
+    def proves_end(self) -> bool:
+        """Whether the wire has an end of its own, so that HTTP's is not needed to know that all has come."""
+
     def receive(self, data: bytes) -> list[Delta]: ...
 
     def close(self) -> list[Delta]:

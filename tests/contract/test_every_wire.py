@@ -102,8 +102,7 @@ def test_begin_is_first_tally_before_end_and_end_is_last(case: str) -> None:
     deltas = read(maker(OPEN, case)(), [bytes_of(case)])
     assert isinstance(deltas[0], Begin)
     assert isinstance(deltas[-1], End)
-    tallies = [i for i, d in enumerate(deltas) if isinstance(d, Tally)]
-    assert tallies in ([], [len(deltas) - 2])
+    assert "without_usage" in case or any(isinstance(d, Tally) for d in deltas)
     assert sum(isinstance(d, Begin | End) for d in deltas) == 2
 
 
@@ -195,7 +194,7 @@ fragments = st.sampled_from(
 def test_a_reader_raises_nothing_whatever_it_gets(make: Callable[[], Reader], pieces: list[bytes]) -> None:
     deltas = read(make(), pieces)
     for delta in deltas[:-1]:
-        assert not isinstance(delta, End)
+        assert not isinstance(delta, End | Broke)
     for delta in deltas:
         if isinstance(delta, Broke):
             assert isinstance(delta.fault, Fault)

@@ -46,6 +46,7 @@ COVERED_ELSEWHERE = {
     "wires/openai_chat.py": "contract",
     "wires/openai_client.py": "clients",
     "wires/openai_http.py": "contract",
+    "wires/openai_usage.py": "contract, clients",
     "wires/openai_voice.py": "contract",
     "wires/passing.py": "clients",
 }

@@ -17,6 +17,7 @@ from dragoman.people import Secret
 from dragoman.ports import Lookup, Mount, Reply, Turn
 from dragoman.routes import ModelCard
 from dragoman.wires import anthropic, anthropic_ask, anthropic_voice
+from dragoman.wires.checks import need_json
 from dragoman.wires.http_turn import JSON, HttpTurn, Words, refusal_headers
 
 encode = msgspec.json.encode
@@ -77,6 +78,7 @@ class MessageSession(_Shape):
     """One message."""
 
     def receive(self, data: bytes) -> Turn:
+        need_json(self.head)
         return MessageTurn(anthropic_ask.peek(data), self.head, self.forwarded())
 
 
@@ -115,6 +117,7 @@ class CountSession(_Shape):
     """How many tokens a message would have."""
 
     def receive(self, data: bytes) -> Lookup:
+        need_json(self.head)
         peek = anthropic_ask.peek(data, counting=True)
         return CountLookup(peek, self.forwarded())
 

@@ -16,6 +16,7 @@ from dragoman.people import Secret
 from dragoman.ports import Lookup, Mount, Reply, Turn
 from dragoman.routes import ModelCard
 from dragoman.wires import openai_ask, openai_chat, openai_voice
+from dragoman.wires.checks import need_json
 from dragoman.wires.http_turn import JSON, HttpTurn, Words
 from dragoman.wires.openai_http import Shape, error_body
 
@@ -26,6 +27,7 @@ class ChatSession(Shape):
     """One chat completion."""
 
     def receive(self, data: bytes) -> Turn:
+        need_json(self.head)
         return ChatTurn(openai_ask.peek(data), self.head, self.forwarded())
 
 

@@ -17,7 +17,7 @@ from dragoman.intents import Forward
 from dragoman.legs import Head, Headers
 from dragoman.ports import Mount, Turn
 from dragoman.wires import openai_chat
-from dragoman.wires.checks import ModelName, decode, refuse_hosts
+from dragoman.wires.checks import ModelName, decode, need_json, refuse_hosts
 from dragoman.wires.framing import Document
 from dragoman.wires.openai_ask import usage_options
 from dragoman.wires.openai_http import Shape, error_body
@@ -71,6 +71,7 @@ class PassSession(Shape):
         )
 
     def _json(self, data: bytes) -> Turn:
+        need_json(self.head)
         document = Document(data, EXACT)
         refuse_hosts(document)
         policy = decode(document, _decode_policy)

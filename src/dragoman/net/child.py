@@ -26,6 +26,7 @@ class Keeper:
         pause_s = FIRST_PAUSE_S
         loop = asyncio.get_running_loop()
         folder = Path(self._child.socket).parent
+        folder.mkdir(mode=0o700)
         try:
             while True:
                 started = loop.time()

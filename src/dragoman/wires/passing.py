@@ -8,7 +8,7 @@ import re
 import msgspec
 
 from dragoman.chat import Delta, Frame
-from dragoman.wires.openai_chat import read_usage
+from dragoman.wires.openai_usage import read_usage
 
 _TAIL_BYTES = 4096
 _USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
@@ -16,6 +16,8 @@ _USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
 
 class PassingBody:
     """Passes every byte at once and keeps the last few thousand to find the usage in."""
+
+    proves_end = False
 
     def __init__(self) -> None:
         self._tail = b""

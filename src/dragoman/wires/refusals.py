@@ -73,7 +73,7 @@ def fault_of(status: int, headers: Headers, body: bytes) -> Fault:
     if status in (401, 402, 403) or named & _QUOTA:
         return KeyRejected("The provider rejected the gateway's credential.", detail=detail)
     wait_s = retry_after(headers)
-    if status in (429, 529) or (status == 503 and wait_s is not None):
+    if status in (429, 529) or (status == 503 and any(name == b"retry-after" for name, _ in headers)):
         told = 429 if status == 429 else 503
         return Busy("The provider is busy; try again later.", detail=detail, retry_after_s=wait_s, status=told)
     if status == 407:
@@ -109,7 +109,7 @@ def retry_after(headers: Headers) -> float | None:
     """
     found = dict(headers)
     value = found.get(b"retry-after", b"").decode("latin-1").strip()
-    if re.fullmatch(r"-?\d{1,12}(\.\d+)?", value):
+    if re.fullmatch(r"-?\d{1,40}(\.\d+)?", value):
         return float(value)
     try:
         then = parsedate_to_datetime(value)
