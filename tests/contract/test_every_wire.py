@@ -39,7 +39,7 @@ def bytes_of(case: str) -> bytes:
 
 
 def maker(table: dict[str, tuple[Callable[[], Reader], Callable[[], Reader]]], case: str) -> Callable[[], Reader]:
-    return table[case.split("/")[0]][case.endswith(".json")]
+    return table[case.split("/", maxsplit=1)[0]][case.endswith(".json")]
 
 
 def read(reader: Reader, pieces: list[bytes]) -> list[Delta]:

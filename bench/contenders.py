@@ -1,0 +1,215 @@
+"""Who is measured: Dragoman, nginx as the yardstick, and LiteLLM when it is there.
+
+Each contender is a way to write a configuration and a command line; after that all are
+treated alike: pinned to the same core, probed with the same request, given the same load.
+"""
+
+from __future__ import annotations
+
+import http.client
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import nginx
+from bench.dialects import PATHS, UPSTREAM_MODEL, WrongAnswerError, check_unary, headers, request_body
+from bench.processes import Child, RigError
+from bench.readings import read_cpu, usage_between
+from bench.rig import Rig, free_port
+
+YARDSTICK = "nginx"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One gateway: how to start it and what it can bear."""
+
+    name: str
+    version: str
+    command: Callable[[Path, int, int], list[str]]
+    key: str = "bench-key"
+    dialects: tuple[str, ...] = ("openai", "anthropic")
+    # A slow gateway gets this share of the load: saturated, it would only show its queue.
+    load_share: float = 1.0
+    patience_s: float = 20.0
+
+    @property
+    def is_peer(self) -> bool:
+        """Shown for comparison only; ours is judged and nginx is the yardstick."""
+        return self.load_share < 1
+
+
+@dataclass(frozen=True)
+class Running:
+    """A started contender."""
+
+    contender: Contender
+    child: Child
+    port: int
+
+    @property
+    def name(self) -> str:
+        return self.contender.name
+
+
+def ours() -> Contender:
+    return Contender("dragoman", importlib.metadata.version("dragoman"), _dragoman_command)
+
+
+def yardstick(name: str = YARDSTICK) -> Contender:
+    shown = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr
+    return Contender(name, shown.rpartition("/")[2].strip(), _nginx_command, dialects=("openai",))
+
+
+def litellm() -> Contender | None:
+    """LiteLLM, if $BENCH_LITELLM names its executable."""
+    executable = shutil.which(os.environ.get("BENCH_LITELLM", ""))
+    if executable is None:
+        return None
+    shown = subprocess.run([executable, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\d+\.\d+\.\S+", shown)
+
+    def command(folder: Path, port: int, upstream_port: int) -> list[str]:
+        return _litellm_command(executable, folder, port, upstream_port)
+
+    return Contender(
+        "litellm", found[0] if found else "?", command, key="sk-bench-key", load_share=0.05, patience_s=120.0
+    )
+
+
+def start_all(rig: Rig, upstream_port: int) -> list[Running]:
+    field: list[Running] = []
+    for contender in rig.contenders:
+        with rig.tolerating_peer(contender):
+            field.append(start(rig, contender, upstream_port))
+    return field
+
+
+def start(rig: Rig, contender: Contender, upstream_port: int) -> Running:
+    """Start a contender and wait until it has given one right answer."""
+    running = spawn(rig, contender, upstream_port)
+    wait_for_answer(running, poll_s=0.02)
+    return running
+
+
+def spawn(rig: Rig, contender: Contender, upstream_port: int) -> Running:
+    port = free_port()
+    command = contender.command(rig.stage.folder, port, upstream_port)
+    child = rig.stage.start(contender.name, command, rig.contender_core, _clean_environment())
+    return Running(contender, child, port)
+
+
+def wait_for_answer(running: Running, poll_s: float) -> None:
+    deadline = time.monotonic() + running.contender.patience_s
+    while True:
+        running.child.require_alive()
+        try:
+            check_unary(_ask(running))
+        except (OSError, http.client.HTTPException, WrongAnswerError) as error:
+            if time.monotonic() > deadline:
+                raise RigError(f"{running.name}: {error}\n{running.child.last_words()}") from error
+            time.sleep(poll_s)
+        else:
+            return
+
+
+def answer_length(running: Running) -> int:
+    """The length of this contender's unary answer, after a check that its meaning is right."""
+    body = _ask(running)
+    check_unary(body)
+    return len(body)
+
+
+def _ask(running: Running) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+    try:
+        body = request_body("openai", stream=False)
+        connection.request("POST", PATHS["openai"], body, headers("openai", running.contender.key))
+        response = connection.getresponse()
+        answer = response.read()
+        if response.status != 200:
+            raise WrongAnswerError(f"status {response.status}: {answer[:300]!r}")
+        return answer
+    finally:
+        connection.close()
+
+
+def idle_cpu_share(rig: Rig, running: Running, watch_s: float = 1.5) -> float:
+    """What the contender burns while nothing is asked of it; subtracted from what it uses under load."""
+    before = read_cpu(running.child.pid, rig.contender_core)
+    time.sleep(watch_s)
+    return usage_between(before, read_cpu(running.child.pid, rig.contender_core)).busy_share
+
+
+def _clean_environment() -> dict[str, str]:
+    """The caller's environment without what would configure a gateway or send it through a proxy."""
+    foreign = re.compile(r"DRAGOMAN_|OPENAI_|ANTHROPIC_|LITELLM_|(https?|all|no)_proxy$", re.IGNORECASE)
+    return {name: value for name, value in os.environ.items() if not foreign.match(name)}
+
+
+def _nginx_command(folder: Path, port: int, upstream_port: int) -> list[str]:
+    return nginx.command(nginx.proxy(folder, port, upstream_port))
+
+
+def _dragoman_command(folder: Path, port: int, upstream_port: int) -> list[str]:
+    config = folder / f"dragoman-{port}.toml"
+    config.write_text(
+        f"""[server]
+host = "127.0.0.1"
+port = {port}
+grpc_port = 0
+websocket_port = 0
+
+[auth]
+keys = ["bench-key"]
+
+[[providers]]
+name = "mock"
+kind = "openai"
+base_url = "http://127.0.0.1:{upstream_port}/v1"
+credentials = ["upstream-key"]
+models = ["{UPSTREAM_MODEL}"]
+
+[[models]]
+name = "public"
+targets = [{{ provider = "mock", model = "{UPSTREAM_MODEL}" }}]
+"""
+    )
+    data = folder / f"data-{port}"
+    data.mkdir()
+    return [
+        *(sys.executable, "-m", "dragoman", "serve"),
+        *("--config", str(config), "--data", str(data), "--port", str(port)),
+    ]
+
+
+def _litellm_command(executable: str, folder: Path, port: int, upstream_port: int) -> list[str]:
+    config = folder / f"litellm-{port}.yaml"
+    # The settings its documentation recommends for production, with one worker and no database.
+    config.write_text(
+        f"""model_list:
+  - model_name: public
+    litellm_params:
+      model: openai/{UPSTREAM_MODEL}
+      api_base: http://127.0.0.1:{upstream_port}/v1
+      api_key: upstream-key
+litellm_settings:
+  set_verbose: false
+  use_chat_completions_url_for_anthropic_messages: true
+  request_timeout: 600
+general_settings:
+  master_key: sk-bench-key
+"""
+    )
+    return [
+        *("env", "LITELLM_LOG=ERROR", "LITELLM_LOCAL_MODEL_COST_MAP=True"),
+        *("AIOHTTP_CONNECTOR_LIMIT=100000", "AIOHTTP_CONNECTOR_LIMIT_PER_HOST=100000", executable),
+        *("--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"),
+    ]
