@@ -65,11 +65,14 @@ class Upstreams:
             self._release(pool, exchange, released)
 
         exchange = Exchange(connection, patience, release)
+        handed_over = False
         try:
             await self._send(connection, exchange, outbound)
             await exchange.head()
+            handed_over = True
         finally:
-            if not exchange.answered:
+            # Also when the caller leaves in the very moment in which the answer's head comes.
+            if not handed_over:
                 exchange.close()
         return exchange
 
