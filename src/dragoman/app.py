@@ -203,11 +203,16 @@ async def _live(leg: HttpLeg) -> None:
     await reply(leg, 200, [(b"content-type", b"application/json")], b'{"live":true}')
 
 
+# Providers list these among their models; they do not chat.
+NOT_CHATS = ("embed", "whisper", "tts", "dall-e", "image", "moderation", "audio", "realtime", "transcribe", "sora")
+
+
 def first_model(app: App) -> str:
     """The model for a caller that names none: the configured default, else the first there is."""
     if app.settings.server.default_model:
         return app.settings.server.default_model
     if app.settings.models:
         return app.settings.models[0].name
-    cards = app.atlas.cards(Principal("start"))
-    return cards[0].name if cards else "MODEL"
+    names = [card.name for card in app.atlas.cards(Principal("start"))]
+    chats = [name for name in names if not any(mark in name for mark in NOT_CHATS)]
+    return (chats or names or ["MODEL"])[0]
