@@ -6,7 +6,7 @@ import re
 import pytest
 from rawcalls import SENTENCE, WORDS
 
-from upstream import EVENTS, JSON, LAST_CHUNK, chunk, close, flood, head, pause, send, stream, unary
+from upstream import EVENTS, JSON, LAST_CHUNK, chunk, close, flood, head, hold, pause, send, stream, unary
 
 CAP_BYTES = 2 << 20
 TOTAL_S = 1.2
@@ -232,6 +232,15 @@ async def test_d16_identity_is_no_compression(house, caller, lane, coding):
     answer = await caller.ask(house, lane.model, stream=False)
     caller.check_whole(answer, stream=False)
     assert "content-encoding" not in answer.headers or answer.headers["content-encoding"].lower() == "identity"
+
+
+async def test_d16_the_label_alone_is_enough_to_refuse(house, caller, lane):
+    """Nobody waits for a body that cannot be used."""
+    labels = {**JSON, "content-encoding": "gzip", "content-length": 1000}
+    lane.always([send(head(200, labels)), hold()])
+    answer = await check_nonsense(house, caller, lane, stream=False)
+    assert answer.at - lane.requests[0].at < 1
+    await lane.requests[0].left.wait()
 
 
 async def test_d16_gzip_without_a_label_is_no_answer(house, caller, lane):

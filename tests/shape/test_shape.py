@@ -32,7 +32,6 @@ COVERED_ELSEWHERE = {
     "relay/dispatch.py": "faults",
     "relay/engine.py": "faults",
     "relay/lanes.py": "e2e",
-    "relay/pump.py": "faults",
     "routes.py": "test_people",
     "serving.py": "e2e",
     "terminal.py": "e2e",

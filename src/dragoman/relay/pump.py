@@ -104,7 +104,11 @@ class Pump:
             return False
         said, _ = _take(deltas, self._call)
         self._call.size += said
-        pieces = self._turn.write(deltas)
+        try:
+            pieces = self._turn.write(deltas)
+        except Fault as fault:
+            self._left = [Broke(fault)]
+            return False
         if not pieces or self._leg.push(pieces):
             return True
         self._left = []
@@ -134,6 +138,9 @@ class Pump:
         return False
 
     def _holds(self) -> bool:
+        """Whether what has come may still be taken back. Bodies that nobody understands have no preface."""
+        if not self._reader.proves_end:
+            return False
         now = time.monotonic()
         self._held_until = self._held_until or now + HOLD_S
         return now < self._held_until
@@ -141,6 +148,9 @@ class Pump:
     async def _deliver(self, deltas: list[Delta]) -> None:
         pieces = self._turn.write(deltas)
         if pieces:
+            if self._call.first_byte_at is None:
+                self._good()
+                self._call.delivered(0)
             if not self._leg.opened:
                 await self._leg.open(200, self._turn.opening(self._exchange.headers), None)
             await self._leg.write(pieces)
