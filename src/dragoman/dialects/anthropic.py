@@ -100,7 +100,7 @@ class MessageTurn(HttpTurn[Ask]):
         super().__init__(
             intent,
             streaming=peek.stream,
-            voice=anthropic_voice.StreamWriter(),
+            voice=anthropic_voice.StreamWriter,
             whole=anthropic_voice.write_whole,
             words=words,
         )
@@ -136,7 +136,7 @@ class CountLookup(HttpTurn[Count]):
             request=words,
             headers=forwarded,
         )
-        voice = anthropic_voice.StreamWriter()
+        voice = anthropic_voice.StreamWriter
         super().__init__(intent, streaming=False, voice=voice, whole=anthropic_voice.write_whole, words=words)
 
     def fail(self, fault: Fault) -> list[bytes]:  # noqa: ARG002 - nothing goes out before the end

@@ -51,7 +51,7 @@ class ChatTurn(HttpTurn[Ask]):
         super().__init__(
             intent,
             streaming=peek.stream,
-            voice=openai_voice.StreamWriter(wants_usage=peek.wants_usage, now=now),
+            voice=lambda: openai_voice.StreamWriter(wants_usage=peek.wants_usage, now=now),
             whole=lambda deltas: openai_voice.write_whole(deltas, now),
             words=words,
         )

@@ -6,6 +6,7 @@ is Truncated; one that the connection's end delimits ends with it.
 """
 
 import asyncio
+import select
 import ssl
 from collections.abc import Callable
 from email.utils import formatdate
@@ -39,8 +40,7 @@ class Connection(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport | None = None
         self.exchange: Exchange | None = None
         self.closed = False
-        self.used = False
-        self.idle_since = 0.0
+        self._poll: select.poll | None = None
         self.due = NEVER
         self.write_paused: asyncio.Future[None] | None = None
 
@@ -57,6 +57,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            self._poll = select.poll()
+            self._poll.register(sock.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - our own size bounds what is held
         return self._buffer
@@ -93,6 +97,19 @@ class Connection(asyncio.BufferedProtocol):
         self.write_paused = None
 
     # --- what the pool and the exchange call
+
+    def is_quiet(self) -> bool:
+        """Ask the kernel whether there are bytes or an end that the loop has not seen yet: such bytes would
+        become the answer to somebody else's request.
+        """
+        return not self.closed and self._poll is not None and not self._poll.poll(0)
+
+    def now(self) -> float:
+        return self._loop.time()
+
+    def write(self, data: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(data)
 
     async def send(self, data: bytes) -> None:
         """Write, waiting while the upstream takes it more slowly than we give it."""

@@ -7,7 +7,6 @@ been seen (a pooled connection found dead before it was written to) is another c
 import asyncio
 import base64
 import contextlib
-import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -24,6 +23,7 @@ from dragoman.net.scripted import ScriptedExchange
 
 CHILD_POLL_S = 0.02
 NEVER_IDLE_S = 60.0
+WHOLE_BYTES = 64 * 1024
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -37,11 +37,38 @@ class Bounds(msgspec.Struct, frozen=True):
 class Pool:
     """The connections to one origin; the most recently used is taken first."""
 
-    __slots__ = ("idle", "in_use")
+    __slots__ = ("_keep", "_keep_s", "front", "idle", "in_use", "target")
 
-    def __init__(self) -> None:
+    def __init__(self, origin: Origin, agent: bytes, bounds: Bounds) -> None:
         self.idle: list[Connection] = []
         self.in_use = 0
+        self._keep = bounds.idle
+        self._keep_s = bounds.idle_s
+        default = {"http": 80, "https": 443}.get(origin.scheme, 0)
+        site = "localhost" if origin.scheme == "unix" else origin.host
+        host = f"[{site}]" if ":" in site else site
+        if origin.port != default:
+            host = f"{host}:{origin.port}"
+        # What stands in every head to this origin: the target's beginning, and the first lines.
+        self.target = b""
+        lines = [b"host: %b\r\nuser-agent: %b\r\naccept-encoding: identity\r\n" % (host.encode(), agent)]
+        if origin.proxy and origin.scheme == "http":
+            self.target = b"http://" + host.encode()
+            lines += [b"%b: %b\r\n" % pair for pair in _proxy_credentials(origin.proxy)]
+        self.front = b"".join(lines)
+
+    def release(self, exchange: Exchange, connection: Connection) -> None:
+        """Take a connection back, if its message ended and there is room."""
+        self.in_use -= 1
+        if exchange.reusable and not connection.closed and len(self.idle) < self._keep:
+            connection.due = connection.now() + self._keep_s
+            self.idle.append(connection)
+        else:
+            connection.abort()
+
+    def forget(self, connection: Connection) -> None:
+        with contextlib.suppress(ValueError):
+            self.idle.remove(connection)
 
 
 class Upstreams:
@@ -61,13 +88,10 @@ class Upstreams:
             return ScriptedExchange(outbound.script, self._loop)
         connection, pool = await self._connect(outbound.origin, patience)
 
-        def release(exchange: Exchange, released: Connection) -> None:
-            self._release(pool, exchange, released)
-
-        exchange = Exchange(connection, patience, release)
+        exchange = Exchange(connection, patience, pool.release)
         handed_over = False
         try:
-            await self._send(connection, exchange, outbound)
+            await _send(connection, exchange, outbound, pool)
             await exchange.head()
             handed_over = True
         finally:
@@ -82,53 +106,15 @@ class Upstreams:
                 connection.abort()
             pool.idle.clear()
 
-    # --- sending
-
-    async def _send(self, connection: Connection, exchange: Exchange, outbound: Outbound) -> None:
-        connection.used = True
-        head = self._head(outbound)
-        body = outbound.body
-        if isinstance(body, bytes):
-            if connection.transport:
-                connection.transport.write(head + body if len(body) < 65_536 else head)
-                if len(body) >= 65_536:
-                    connection.transport.write(body)
-            return
-        await connection.send(head)
-        await _stream(connection, exchange, body, chunked=outbound.length is None)
-
-    def _head(self, outbound: Outbound) -> bytes:
-        origin = outbound.origin
-        default = {"http": 80, "https": 443}.get(origin.scheme, 0)
-        site = "localhost" if origin.scheme == "unix" else origin.host
-        host = f"[{site}]" if ":" in site else site
-        if origin.port != default:
-            host = f"{host}:{origin.port}"
-        path = outbound.path
-        lines = [b"host: %b\r\nuser-agent: %b\r\naccept-encoding: identity\r\n" % (host.encode(), self._agent)]
-        if origin.proxy and origin.scheme == "http":
-            path = f"http://{host}{path}"
-            lines += [b"%b: %b\r\n" % pair for pair in _proxy_credentials(origin.proxy)]
-        for name, value in outbound.headers:
-            if b"\n" in value or b"\r" in value:
-                raise Broken("A header for the provider holds a line break.")
-            lines.append(b"%b: %b\r\n" % (name, value))
-        if outbound.length is None:
-            lines.append(b"transfer-encoding: chunked\r\n")
-        elif outbound.length or outbound.method != "GET":
-            lines.append(b"content-length: %d\r\n" % outbound.length)
-        return b"%b %b HTTP/1.1\r\n%b\r\n" % (outbound.method.encode(), path.encode(), b"".join(lines))
-
     # --- connections
 
     async def _connect(self, origin: Origin, patience: Patience) -> tuple[Connection, Pool]:
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = Pool()
-        now = self._loop.time()
+            pool = self._pools[origin] = Pool(origin, self._agent, self._bounds)
         while pool.idle:
             connection = pool.idle.pop()
-            if not connection.closed and _is_quiet(connection):
+            if connection.is_quiet():
                 pool.in_use += 1
                 return connection, pool
             connection.abort()
@@ -148,13 +134,13 @@ class Upstreams:
         finally:
             if opened is None:
                 pool.in_use -= 1
-        opened.due = now + NEVER_IDLE_S
+        opened.due = self._loop.time() + NEVER_IDLE_S
         self._wheel.watch(opened)
         return opened, pool
 
     async def _open(self, origin: Origin, pool: Pool) -> Connection:
         def make() -> Connection:
-            return Connection(self._loop, self._buffer, lambda gone: _forget(pool, gone))
+            return Connection(self._loop, self._buffer, pool.forget)
 
         if origin.scheme == "unix":
             return await self._open_child(origin.host, make)
@@ -212,14 +198,32 @@ class Upstreams:
                 raise ConnectFailed("The provider's ca_file cannot be read.", detail=str(error)) from None
         return self._contexts[ca_file]
 
-    def _release(self, pool: Pool, exchange: Exchange, connection: Connection) -> None:
-        pool.in_use -= 1
-        if exchange.reusable and not connection.closed and len(pool.idle) < self._bounds.idle:
-            connection.idle_since = self._loop.time()
-            connection.due = connection.idle_since + self._bounds.idle_s
-            pool.idle.append(connection)
-        else:
-            connection.abort()
+
+async def _send(connection: Connection, exchange: Exchange, outbound: Outbound, pool: Pool) -> None:
+    head = _head(outbound, pool)
+    body = outbound.body
+    if not isinstance(body, bytes):
+        await connection.send(head)
+        await _stream(connection, exchange, body, chunked=outbound.length is None)
+    elif len(body) < WHOLE_BYTES:
+        connection.write(head + body)
+    else:
+        connection.write(head)
+        connection.write(body)
+
+
+def _head(outbound: Outbound, pool: Pool) -> bytes:
+    lines = [pool.front]
+    for name, value in outbound.headers:
+        if b"\n" in value or b"\r" in value:
+            raise Broken("A header for the provider holds a line break.")
+        lines.append(b"%b: %b\r\n" % (name, value))
+    if outbound.length is None:
+        lines.append(b"transfer-encoding: chunked\r\n")
+    elif outbound.length or outbound.method != "GET":
+        lines.append(b"content-length: %d\r\n" % outbound.length)
+    path = pool.target + outbound.path.encode()
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (outbound.method.encode(), path, b"".join(lines))
 
 
 async def _stream(connection: Connection, exchange: Exchange, body: AsyncIterator[bytes], *, chunked: bool) -> None:
@@ -264,27 +268,10 @@ def _proxy_credentials(proxy: str) -> Headers:
     return [(b"proxy-authorization", b"Basic " + base64.b64encode(pair.encode()))]
 
 
-def _forget(pool: Pool, connection: Connection) -> None:
-    with contextlib.suppress(ValueError):
-        pool.idle.remove(connection)
-
-
 def _no_delay(connection: Connection) -> None:
     sock = connection.transport.get_extra_info("socket") if connection.transport else None
     if sock is not None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _is_quiet(connection: Connection) -> bool:
-    """Ask the kernel whether an idle connection has bytes or an end that the loop has not seen yet: such bytes
-    would become the answer to somebody else's request.
-    """
-    sock = connection.transport.get_extra_info("socket") if connection.transport else None
-    if sock is None:
-        return False
-    poll = select.poll()
-    poll.register(sock.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
-    return not poll.poll(0)
 
 
 def _reason(error: Exception) -> str:

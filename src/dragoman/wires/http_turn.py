@@ -74,13 +74,13 @@ class HttpTurn(Generic[Wish]):
         intent: Wish,
         *,
         streaming: bool,
-        voice: Voice,
+        voice: Callable[[], Voice],
         whole: Callable[[list[Delta]], bytes],
         words: Words,
     ) -> None:
         self.intent: Wish = intent
         self.streaming = streaming
-        self._voice = voice
+        self._voice = voice() if streaming else None
         self._whole = whole
         self._words = words
         self._collected: list[Delta] = []
@@ -95,7 +95,7 @@ class HttpTurn(Generic[Wish]):
         return [*(EVENTS if self.streaming else JSON), *self._words.dropped()]
 
     def write(self, deltas: list[Delta]) -> list[bytes]:
-        if self.streaming:
+        if self._voice is not None:
             return self._voice.write(deltas)
         self._collected += deltas
         last = deltas[-1]

@@ -71,7 +71,7 @@ def peek(body: bytes) -> Peek:
     if policy.tools:
         refuse_twins(document, "tools")
     stream = policy.stream or False
-    wants, metered = usage_options(policy.stream_options)
+    wants, metered = usage_options(policy.stream_options) if stream or policy.stream_options else (False, {})
     max_tokens = policy.max_completion_tokens or policy.max_tokens
     return Peek(document, policy.model, stream, wants, max_tokens, {} if wants or not stream else metered)
 

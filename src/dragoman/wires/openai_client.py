@@ -110,7 +110,10 @@ class OpenAIClient:
 
 
 def is_event_stream(headers: Headers) -> bool:
-    return any(name == b"content-type" and value.lower().startswith(b"text/event-stream") for name, value in headers)
+    for name, value in headers:
+        if name == b"content-type":
+            return value.lower().startswith(b"text/event-stream")
+    return False
 
 
 class _Listed(msgspec.Struct):
