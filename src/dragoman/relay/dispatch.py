@@ -43,6 +43,8 @@ class Dispatch:
     def __init__(
         self, lanes: dict[str, Lane], upstream: Upstream, budget: retry.Budget, attempts: int, max_answer_bytes: int
     ) -> None:
+        # Asking for the running loop costs a system call each time (CPython 3.11).
+        self._now = asyncio.get_running_loop().time
         self._lanes = lanes
         self._upstream = upstream
         self._budget = budget
@@ -84,9 +86,8 @@ class Dispatch:
         lane = self._lanes[target.provider]
         breaker = lane.breaker(target.model)
         tried: set[int] = set()
-        loop = asyncio.get_running_loop()
         while trial.count < self._attempts:
-            now = loop.time()
+            now = self._now()
             member = lane.pool.pick(now, tried)
             if member is None or not breaker.admit(now):
                 return False
@@ -115,7 +116,7 @@ class Dispatch:
         self, fault: Fault, target: Target, lane: Lane, member: Member, breaker: Breaker, trial: "_Trial"
     ) -> None:
         """Let the fault's policy rest what it asks to rest, and keep what the attempt came to."""
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         fault.message = _without_secret(fault.message, member)
         fault.detail = _without_secret(fault.detail, member)
         trial.fault = fault
@@ -163,7 +164,7 @@ class Dispatch:
 
     def _no_target(self, route: Route) -> Fault:
         """Nothing could be tried: say why, and when it may work again."""
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         waits: list[float] = []
         reasons: list[str] = []
         for target in (*route.targets, *route.fallbacks):

@@ -32,6 +32,7 @@ class Engine:
     def __init__(
         self, gate: Gate, atlas: Atlas, dispatch: Dispatch, budget: Budget, ledger: Ledger, max_body_bytes: int
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._gate = gate
         self._atlas = atlas
         self._dispatch = dispatch
@@ -47,7 +48,7 @@ class Engine:
     async def serve(self, make: Callable[[Head], Session], leg: Leg) -> None:
         """Serve one request, whatever happens."""
         session = make(leg.head)
-        task = cast("asyncio.Task[None]", asyncio.current_task())
+        task = cast("asyncio.Task[None]", asyncio.current_task(self._loop))
         self._live.add(task)
         leg.on_gone(task.cancel)
         try:
