@@ -226,9 +226,10 @@ async def test_a6_a_slow_reader_slows_the_upstream_and_nobody_else(house, caller
         # The stream is slow, not broken: reading on continues it.
         request = lane.requests[0]
         sent = request.connection.sent
-        for _ in range(200):
+        # How much the kernel holds on the way differs from machine to machine; it cannot be more than was sent.
+        while request.connection.sent == sent:
+            assert len(calls[0].answer.body) <= sent, "the upstream was never asked for more"
             await calls[0].more()
-        assert request.connection.sent > sent or len(calls[0].answer.body) > 1 << 20
     finally:
         for call in calls:
             call.reset()
