@@ -322,12 +322,13 @@ async def test_d19_when_all_are_down_the_answer_is_a_fast_503_and_one_probe_at_a
             break
         caller.check_refused(answer, 502)
     before, started = asked(), time.monotonic()
-    for _ in range(20):
+    # Few enough to be over before the first rest is, which lasts 0.8 s at least, on a busy machine too.
+    for _ in range(6):
         answer = await caller.ask(house, model)
         reason = caller.check_refused(answer, 503)
         assert reason
         assert 1 <= int(answer.headers["retry-after"]) <= 300
-    assert (time.monotonic() - started) / 20 < 0.02, "refusing took longer than it should"
+    assert (time.monotonic() - started) / 6 < 0.05, "refusing took longer than it should"
     assert asked() == before, "a breaker that is open let a call through"
 
     # The rest ends: of many calls exactly one may look whether the provider is back.
