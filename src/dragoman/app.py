@@ -107,12 +107,10 @@ def routes_of(settings: Settings) -> list[Route]:
     return routes
 
 
-DEFAULT_MODELS = {"local": ["smollm2-135m"], "echo": ["echo", "echo-*"]}
-
-
 def served_by(settings: Settings) -> dict[str, list[str]]:
-    """Say which model names or patterns each provider serves."""
-    return {row.name: row.models or DEFAULT_MODELS.get(row.kind, []) for row in settings.providers}
+    """Say which model names or patterns each provider serves: those configured, else its kind's own."""
+    kinds = {row.kind: importlib.import_module(f"dragoman.providers.{row.kind}") for row in settings.providers}
+    return {row.name: row.models or list(getattr(kinds[row.kind], "MODELS", ())) for row in settings.providers}
 
 
 class App:

@@ -65,6 +65,3 @@ class ListModels(msgspec.Struct):
     """Which models may this key use? With a name: that one only."""
 
     name: str | None = None
-
-
-Intent = Ask | Forward | Count | ListModels

@@ -1,7 +1,8 @@
 """The contracts of words: what a dialect, a provider and a ledger are.
 
 This is the whole extension surface. A dialect is a module in `dialects/` with `mounts`; a kind of
-provider is a module in `providers/` with `Options` (its own keys) and `build(options) -> Provider`.
+provider is a module in `providers/` with `Options` (its own keys), `build(options) -> Provider` and, where there
+is such a thing, `MODELS`: what it serves when a row names none.
 Nothing else needs to know of it.
 """
 

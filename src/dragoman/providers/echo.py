@@ -36,6 +36,8 @@ from dragoman.wires.openai_client import is_event_stream
 from dragoman.wires.refusals import fault_of
 
 MODES = ("slow", "stall", "fail", "busy", "truncate", "tool")
+# What a row without `models` serves.
+MODELS = ("echo", "echo-*")
 NOWHERE = Origin("script", "echo", 0)
 FOREVER_S = 86_400.0
 _WORD = re.compile(r"\S+\s*|\s+")

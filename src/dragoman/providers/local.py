@@ -17,7 +17,8 @@ from dragoman.legs import Child, Origin
 from dragoman.ports import Provider
 from dragoman.wires.openai_client import OpenAIClient
 
-MODEL = "smollm2-135m"
+# What a row without `models` serves.
+MODELS = ("smollm2-135m",)
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
