@@ -10,7 +10,7 @@ TESTS ?= tests
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run local test lint bench lock clean docs
+.PHONY: help run local test lint bench lock clean docs proto
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -39,6 +39,9 @@ bench: $(VENV)/.dev ## CPU, memory and start against nginx (needs nginx and wrk)
 
 docs: $(VENV)/.dev ## write the pages that are made from the code
 	$(BIN)/python -m dragoman.reference docs/configuration.md
+
+proto: $(VENV)/.dev ## write the message types from the .proto files
+	cd src && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. dragoman/wires/proto/*.proto
 
 lock: $(VENV)/.dev ## renew the lock files (needs uv)
 	UV=uv sh requirements/lock.sh

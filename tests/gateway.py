@@ -14,7 +14,8 @@ import time
 
 KEY = "test-key"
 CREDENTIALS = ["upstream-key-one", "upstream-key-two"]
-OURS = re.compile(r"DRAGOMAN_|OPENAI_|ANTHROPIC_|[a-z_]*proxy$", re.IGNORECASE)
+LEGACY = r"CHATGPT_|(CHAT_)?API_KEY$|SECRET_KEY$|AUTHORIZATION_KEY$|ACCESS_TOKEN$|SERVER_PORT$"
+OURS = re.compile(rf"DRAGOMAN_|OPENAI_|ANTHROPIC_|{LEGACY}|[a-z_]*proxy$", re.IGNORECASE)
 START_S = 20
 
 
@@ -47,7 +48,10 @@ class Gateway:
 
     def __init__(self, config, folder):
         file = folder / "gateway.toml"
-        file.write_text(config if isinstance(config, str) else toml(config), encoding="utf-8")
+        text = config if isinstance(config, str) else toml(config)
+        file.write_text(text, encoding="utf-8")
+        # Tests run side by side: the ports of other protocols are taken by those only that speak them.
+        off = {f"DRAGOMAN_SERVER__{name.upper()}": "0" for name in ("grpc_port", "websocket_port") if name not in text}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.lines = []
@@ -57,7 +61,7 @@ class Gateway:
         self.process = subprocess.Popen(
             [*command, "--data", str(folder / "data"), "--port", str(self.port)],
             cwd=folder,
-            env={k: v for k, v in os.environ.items() if not OURS.match(k)} | {"PYTHONUNBUFFERED": "1"},
+            env={k: v for k, v in os.environ.items() if not OURS.match(k)} | {"PYTHONUNBUFFERED": "1"} | off,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -40,7 +40,7 @@ def serve(config: Path | None, host: str | None, port: int | None, data: str | N
 def check(config: Path | None) -> None:
     """Validate the configuration; exit 2 and say where it is wrong."""
     settings = _load(config, {})
-    from dragoman.app import build_provider, routes_of
+    from dragoman.building import build_provider, routes_of
 
     for number, row in enumerate(settings.providers):
         build_provider(settings, row, number)

@@ -99,6 +99,27 @@ class WrongMethod(CallerFault):
     status = 405
 
 
+class Conflict(CallerFault):
+    """Another turn of this conversation is under way."""
+
+    code = "conflict"
+    status = 409
+
+
+class Cancelled(CallerFault):
+    """The caller asked for this answer to be stopped."""
+
+    code = "cancelled"
+    status = 499
+
+
+class TooMany(CallerFault):
+    """There were too many requests; try again later."""
+
+    code = "rate_limited"
+    status = 429
+
+
 class TooSlow(CallerFault):
     """The request did not arrive in time."""
 
@@ -196,6 +217,13 @@ class Overloaded(Fault):
     """The gateway has no room for this request now."""
 
     code = "overloaded"
+    status = 503
+
+
+class StoreFailed(Fault):
+    """The gateway's database cannot be used now."""
+
+    code = "store_failed"
     status = 503
 
 

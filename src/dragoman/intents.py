@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from dragoman.chat import ChatRequest
-from dragoman.legs import Headers
+from dragoman.chat import ChatRequest, Part
+from dragoman.legs import Headers, Script
+from dragoman.people import Secret
+from dragoman.threads import Chronicle
 
 Splice = Callable[[dict[str, bytes]], bytes]
 
@@ -16,7 +18,8 @@ class Ask(msgspec.Struct):
     `body` is the caller's own bytes in `wire`, `put` returns them with top-level values spliced;
     `request()` reads them into words and is called only when the provider speaks another wire.
     `metered` is what to splice so that a stream reports its usage to us though the caller did not ask;
-    it is then hidden from the caller. `headers` are those that the same wire may forward.
+    it is then hidden from the caller. `headers` are those that the same wire may forward. `loose`: a
+    model that nobody serves means the default one. `own_key` is used instead of the pool's credentials.
     """
 
     wire: str
@@ -28,6 +31,8 @@ class Ask(msgspec.Struct):
     max_tokens: int | None = None
     metered: dict[str, bytes] = {}
     headers: Headers = []
+    loose: bool = False
+    own_key: Secret | None = None
 
 
 class Forward(msgspec.Struct):
@@ -65,3 +70,92 @@ class ListModels(msgspec.Struct):
     """Which models may this key use? With a name: that one only."""
 
     name: str | None = None
+
+
+class Say(msgspec.Struct):
+    """A question in a conversation that the gateway keeps.
+
+    `parts`, `thread`, `parent` and `question` as in `dragoman.threads.Opening`. `template` holds what goes
+    with the question: system messages, and settings such as temperature. `follow`: where no thread is named,
+    the last one that was talked in under this name is continued. `wire` names the dialect, for the
+    record. A `model` that nobody serves, or "", means the default one.
+    """
+
+    wire: str
+    parts: tuple[Part, ...]
+    model: str = ""
+    thread: str = ""
+    parent: str = ""
+    question: str = ""
+    follow: str = ""
+    template: ChatRequest = msgspec.field(default_factory=lambda: ChatRequest([]))
+    stream: bool = True
+    loose: bool = True
+
+
+class Recite(msgspec.Struct):
+    """An answer that the dialect gives by itself; a script of one step without waiting is a whole answer."""
+
+    script: Script
+
+
+class Mint(msgspec.Struct):
+    """A token for `id`, valid for so many hours, by whoever shows the secret that signs it."""
+
+    id: str
+    hours: int
+    key: Secret
+
+
+class Login(msgspec.Struct):
+    """A token for an account. `refresh`: what an earlier login left behind may be used."""
+
+    name: str
+    password: Secret
+    refresh: bool = False
+
+
+class ListThreads(msgspec.Struct):
+    """Conversations of this key's owner, the latest first. `never_none`: make an empty one if there is none."""
+
+    offset: int = 0
+    limit: int = 20
+    query: str = ""
+    before: str = ""
+    never_none: bool = False
+
+
+class ReadThread(msgspec.Struct):
+    """A conversation; `whole` with its messages."""
+
+    id: str
+    whole: bool = True
+
+
+class RenameThread(msgspec.Struct):
+    """A new title; "" makes one from the first question."""
+
+    id: str
+    title: str
+
+
+class DropThread(msgspec.Struct):
+    """Delete a conversation; "" deletes all of this owner."""
+
+    id: str
+
+
+class Adopt(msgspec.Struct):
+    """Save conversations from elsewhere."""
+
+    chronicles: list[Chronicle]
+
+
+class Stop(msgspec.Struct):
+    """Stop the answer of that label on the same connection."""
+
+    label: str
+
+
+Wish = ListModels | Recite | Mint | Login | ListThreads | ReadThread | RenameThread | DropThread | Adopt | Stop
+"""What needs no relay: one look-up, one answer."""

@@ -68,6 +68,14 @@ class Child(msgspec.Struct, frozen=True):
     socket: str
 
 
+class Reply(msgspec.Struct):
+    """A whole answer to a caller. For gRPC `status` is its code, and `headers` its trailing metadata."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
 class Patience(msgspec.Struct, frozen=True):
     """How long to wait for an upstream, in seconds: each phase and all together."""
 
@@ -151,11 +159,15 @@ class Upstream(Protocol):
 
 
 class Leg(Protocol):
-    """The way back to one caller for one request."""
+    """The way back to one caller for one request.
+
+    `gone`: the caller left. `stopped`: the caller asked for this answer to be stopped, and still listens.
+    """
 
     head: Head
     opened: bool
     gone: bool
+    stopped: bool
 
     @property
     def length(self) -> int | None:
@@ -185,8 +197,18 @@ class Leg(Protocol):
     async def finish(self, pieces: list[bytes]) -> None:
         """Send the last pieces and end the answer as complete."""
 
-    def cut(self) -> None:
-        """End the answer so that the caller can see that it is not complete."""
+    def cut(self, reply: Reply) -> None:
+        """End the answer so that the caller can see that it is not complete. `reply` is how the dialect would
+        have refused: a wire with a status at the end can still say that.
+        """
+
+    def name(self, label: str) -> bool:
+        """Let this answer be stopped by that label. Returns False where another answer under way on the same
+        connection has it.
+        """
+
+    def stop(self, label: str) -> bool:
+        """Stop the answer of that label on the same connection. Returns whether there is one."""
 
     def on_gone(self, callback: Callable[[], object]) -> None:
-        """Call back once when the caller's connection is lost before the answer is finished."""
+        """Call back once when the caller's connection is lost, or this answer is stopped, before it is finished."""

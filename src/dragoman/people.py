@@ -43,10 +43,22 @@ def digest(key: bytes) -> bytes:
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Somebody who may ask. `models` are shell-style patterns of public model names."""
+    """Somebody who may ask. `models` are shell-style patterns of public model names. Conversations belong to
+    `name`, so it must not depend on the order of anything. `own_key` is a provider's key that the caller brought.
+    """
 
     name: str
     models: tuple[str, ...] = ("*",)
+    own_key: Secret | None = None
 
     def may_use(self, model: str) -> bool:
         return self.models == ("*",) or any(fnmatchcase(model, pattern) for pattern in self.models)
+
+
+def shown_key(value: bytes | None) -> Secret | None:
+    """Read the value of an Authorization header: a raw key, or one behind `Bearer`."""
+    if not value:
+        return None
+    scheme, space, rest = value.strip().partition(b" ")
+    key = rest.strip() if space and scheme.lower() == b"bearer" else value.strip()
+    return Secret(key.decode("latin-1")) if key else None

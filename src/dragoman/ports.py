@@ -7,31 +7,36 @@ Nothing else needs to know of it.
 """
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from dragoman.chat import Delta, Usage
 from dragoman.faults import Fault
-from dragoman.intents import Ask, Count, Forward, ListModels
-from dragoman.legs import Child, Head, Headers, Outbound
+from dragoman.intents import Ask, Count, Forward, Say, Wish
+from dragoman.legs import Child, Head, Headers, Outbound, Reply
 from dragoman.people import Secret
-from dragoman.routes import Credential, ModelCard
-
-
-class Reply(msgspec.Struct):
-    """A whole answer to a caller."""
-
-    status: int
-    headers: Headers
-    body: bytes
+from dragoman.routes import Credential
+from dragoman.threads import Place
 
 
 class Turn(Protocol):
     """A question and the voice in which it is answered. Writers belong to turns, not connections."""
 
     @property
-    def intent(self) -> Ask | Forward | Count: ...
+    def intent(self) -> Ask | Forward | Count | Say: ...
+
+    @property
+    def status(self) -> int:
+        """The status of a good answer."""
+
+    @property
+    def in_band(self) -> bool:
+        """Whether what `fail` says is a proper end in this dialect, after which the answer ends as any other."""
+
+    @property
+    def label(self) -> str:
+        """The name by which the caller may stop this answer, "" for none."""
 
     @property
     def streaming(self) -> bool:
@@ -53,13 +58,21 @@ class Turn(Protocol):
         """Say that we are still here, where the dialect can."""
 
 
+class Talk(Turn, Protocol):
+    """A turn in a conversation that the gateway keeps: its intent is Say."""
+
+    def placed(self, place: Place) -> None:
+        """The question is saved, and these are the ids. Called before anything is written."""
+
+
 class Lookup(Protocol):
     """A wish that needs no relay."""
 
     @property
-    def intent(self) -> ListModels | Count: ...
+    def intent(self) -> Wish | Count: ...
 
-    def answer(self, found: list[ModelCard] | int) -> Reply: ...
+    def answer(self, found: Any) -> Reply:
+        """Render what was found: ModelCards, a number of tokens, a token, a Shelf, Story or Thread."""
 
 
 class Session(Protocol):
@@ -68,6 +81,10 @@ class Session(Protocol):
     @property
     def whole(self) -> bool:
         """Whether `receive` wants the whole body at once; else it is fed until it returns a turn."""
+
+    @property
+    def late(self) -> bool:
+        """Whether the body must be received before `claim` can be asked."""
 
     def claim(self) -> Secret | None:
         """Return the key that was shown. Raises Malformed where two places disagree."""
@@ -79,15 +96,41 @@ class Session(Protocol):
         """Render a fault before the first byte, in this dialect's own shape and status."""
 
 
+class Crossing(msgspec.Struct, frozen=True):
+    """What tells a dialect's requests from another's on one path, in this order: a media type in Accept, the kind
+    of key, the body. The mount without `fits` takes what nobody claims (seed protocols, section 7). `name` is
+    what `[compat] chat` calls it.
+    """
+
+    name: str
+    accept: bytes
+    kin: str
+    fits: Callable[[bytes], bool] | None = None
+
+
 class Mount(msgspec.Struct, frozen=True):
-    """Where a dialect listens. A `path` that ends in `*` takes all that starts so; `when` decides
-    between mounts of one path, and a path has at most one mount without it.
+    """Where a dialect listens. `method` is HTTP's, or WS or GRPC for a message on such a connection. A `path`
+    that ends in `*` takes all that starts so; `when` decides by the head between mounts of one path, which
+    has at most one without it; a `crossing` decides where the head is not enough.
+
+    `public`: no key is asked for. `door` is the name by which `[auth] anonymous` opens it to callers without
+    one. `own_key`: with `[compat] bring_your_own_key` a key that is not ours is one for the provider.
+    `needs`: only where a provider of that name is configured, and then instead of the mount that needs none.
+    `parallel`: how many messages of one connection are answered at once; further ones wait in order.
+    `stays`: on a listener of its own, which `[compat] server_port` opens, this is there.
     """
 
     method: str
     path: str
     session: Callable[[Head], Session]
     when: Callable[[Head], bool] | None = None
+    crossing: Crossing | None = None
+    public: bool = False
+    door: str = ""
+    own_key: bool = False
+    needs: str = ""
+    parallel: int = 1
+    stays: bool = False
 
 
 class Reader(Protocol):
@@ -162,8 +205,22 @@ class Record(msgspec.Struct):
     total_ms: int = 0
 
 
+class Note(msgspec.Struct):
+    """A request that asked no provider: a list, a token, a refusal. `at` is Unix seconds."""
+
+    id: str
+    at: int
+    method: str
+    path: str
+    status: int
+    code: str = ""
+
+
 class Ledger(Protocol):
-    """Where calls are written down. The only writer is `relay/settle`."""
+    """Where calls are written down, by `relay/settle` only, and requests that were none."""
 
     def settle(self, record: Record) -> None:
         """Keep a record. Called once a call, before its last byte is sent; never waits."""
+
+    def note(self, note: Note) -> None:
+        """Keep a note of a request that became no call; never waits."""

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dragoman import settings
-from dragoman.app import provider_kinds
+from dragoman import sections, settings
+from dragoman.building import module_of, provider_kinds
 
 HEAD = """# Configuration
 
@@ -29,11 +29,12 @@ def write() -> str:
     pieces = [HEAD]
     for name, kind in settings.SECTIONS.items():
         pieces.append(_section(f"`[{name}]`", kind))
-    pieces.append(_section("`[[providers]]`", settings.ProviderSettings, without=("options",)))
+    pieces.append(_section("`[auth.oidc]`", sections.Oidc))
+    pieces.append(_section("`[[providers]]`", sections.ProviderSettings, without=("options",)))
     for kind in provider_kinds():
-        options: Any = importlib.import_module(f"dragoman.providers.{kind}").Options
+        options: Any = importlib.import_module(module_of(kind)).Options
         pieces.append(_section(f'`[[providers]]` with `kind = "{kind}"`', options))
-    pieces.append(_section("`[[models]]`", settings.ModelSettings))
+    pieces.append(_section("`[[models]]`", sections.ModelSettings))
     return "\n".join(pieces)
 
 

@@ -4,6 +4,9 @@ import msgspec
 
 from dragoman.people import Secret
 
+# The provider that `[compat] backend` makes.
+BACKEND = "backend"
+
 
 class Credential(msgspec.Struct, frozen=True):
     """A provider's key and its share of the traffic. The repr is masked."""

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from dragoman.app import App, first_model
+from dragoman.app import App
+from dragoman.building import tls_context
 from dragoman.faults import Misconfigured
 from dragoman.people import Principal
 from dragoman.settings import Settings
@@ -31,12 +32,18 @@ def on_loop(main: Coroutine[Any, Any, T]) -> T:
 def run(settings: Settings) -> int:
     """Serve until a signal. Returns the exit code."""
     set_up(settings.log.level)
-    app = App(settings)
-    listening = bind(settings.server.host, settings.server.port)
+    given = settings.server
+    tls_context(given)
+    app = App(settings, sole=True)
+    listening = {"http": bind(given.host, given.port)}
+    if given.websocket_port:
+        listening["ws"] = bind(given.host, given.websocket_port, "--websocket-port")
+    if settings.compat.server_port is not None:
+        listening["lines"] = bind(given.host, settings.compat.server_port, "compat.server_port")
     return on_loop(_serve(app, listening))
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, setting: str = "--port") -> socket.socket:
     """Take the port first, so that a port in use is one clear line. Raises Misconfigured."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -46,14 +53,16 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         why = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
-        raise Misconfigured(f"cannot listen on {host}, port {port}: {why}; choose another with --port") from None
+        raise Misconfigured(f"cannot listen on {host}, port {port}: {why}; choose another with {setting}") from None
     return listening
 
 
-async def _serve(app: App, listening: socket.socket) -> int:
-    server = app.start()
-    serving = asyncio.ensure_future(server.serve(sockets=[listening]))
+async def _serve(app: App, listening: dict[str, socket.socket]) -> int:
+    lines = listening.get("lines")
+    server = app.start(lines.getsockname()[1] if lines else None)
     try:
+        await app.listen_for_messages(listening.get("ws"))
+        serving = asyncio.ensure_future(server.serve(sockets=[s for name, s in listening.items() if name != "ws"]))
         probing = asyncio.ensure_future(_greet(app, listening))
         await serving
         probing.cancel()
@@ -62,19 +71,31 @@ async def _serve(app: App, listening: socket.socket) -> int:
     return 0
 
 
-async def _greet(app: App, listening: socket.socket) -> None:
-    """Say what listens, which providers are up, the key, and a line to paste."""
+def _shown(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104 - only compared
-    url = f"http://{shown}:{port}"
-    _say(f"Dragoman listens on {url} (OpenAI, Anthropic)")
+    return f"{shown}:{port}"
+
+
+async def _greet(app: App, listening: dict[str, socket.socket]) -> None:
+    """Say what listens, which providers are up, the key, and a line to paste."""
+    secure = "s" if app.settings.server.tls_cert else ""
+    url = f"http{secure}://{_shown(listening['http'])}"
+    _say(f"Dragoman listens on {url} (OpenAI, Anthropic, and the legacy relays; what there is: {url}/docs)")
+    if "ws" in listening:
+        _say(f"  ws{secure}://{_shown(listening['ws'])} (WebSocket: the legacy text protocol, JSON at /v1/ws)")
+    if app.grpc is not None:
+        tls = " with TLS" if secure else ""
+        _say(f"  {app.settings.server.host}:{app.grpc.port} (gRPC{tls}: chat.Chat, dragoman.v1.Chat)")
+    if "lines" in listening:
+        _say(f"  http{secure}://{_shown(listening['lines'])} (NDJSON /chat alone)")
     await _first_probe(app)
     for lane in app.lanes.values():
         mark = "+" if lane.state.startswith("up") else "-"
         _say(f"  {mark} provider {lane.name}: {lane.state}")
     origin = app.folder / "master.key"
     _say(f"  key{' (new)' if app.master_is_new else ''}, kept in {origin}: {app.master.reveal()}")
-    _say("Paste this:\n" + curl_line(url, app.master.reveal(), first_model(app)))
+    _say("Paste this:\n" + curl_line(url, app.master.reveal(), app.atlas.default()))
     # What start-up made lives as long as the process: collections need not look at it.
     gc.collect()
     gc.freeze()

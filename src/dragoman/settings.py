@@ -10,117 +10,29 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import msgspec
 from dotenv import dotenv_values
 
 from dragoman.faults import Misconfigured
+from dragoman.originals import add_backend, providers_of, read_originals
 from dragoman.people import Secret
-from dragoman.routes import Credential, Target
+from dragoman.routes import Credential
+from dragoman.sections import (
+    Auth,
+    Compat,
+    Conversations,
+    Log,
+    ModelSettings,
+    ProviderSettings,
+    Server,
+    Share,
+    Store,
+    Upstreams,
+)
 
 PREFIX = "DRAGOMAN_"
-Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-
-
-class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[server]`: where to listen and how patient to be with callers."""
-
-    host: Annotated[str, msgspec.Meta(description="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[Port, msgspec.Meta(description="Port of every HTTP dialect; 0 takes a free one.")] = 8000
-    grpc_port: Annotated[Port, msgspec.Meta(description="Port of gRPC; 0 = off. Read, not served yet.")] = 9000
-    websocket_port: Annotated[
-        Port, msgspec.Meta(description="Port of WebSocket text; 0 = off. Read, not served yet.")
-    ] = 9001
-    data: Annotated[str, msgspec.Meta(description="Folder for the master key and other state.")] = "dragoman-data"
-    default_model: Annotated[
-        str, msgspec.Meta(description="For dialects that name none; else the first model configured.")
-    ] = ""
-    max_body_bytes: Annotated[Positive, msgspec.Meta(description="Largest request body.")] = 32 * 1024 * 1024
-    header_s: Annotated[Seconds, msgspec.Meta(description="A request's head must arrive within this.")] = 10.0
-    body_s: Annotated[Seconds, msgspec.Meta(description="A request's body must arrive within this.")] = 120.0
-    keep_alive_s: Annotated[Seconds, msgspec.Meta(description="Idle connections are closed after this.")] = 75.0
-    write_s: Annotated[Seconds, msgspec.Meta(description="A caller that reads nothing for this long is cut off.")] = (
-        60.0
-    )
-    grace_s: Annotated[Seconds, msgspec.Meta(description="How long streams may finish on shutdown.")] = 30.0
-    max_connections: Annotated[Positive, msgspec.Meta(description="Connections above this shed idle ones.")] = 10_000
-
-
-class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[auth]`: who may call."""
-
-    keys: Annotated[
-        list[str], msgspec.Meta(description="Static keys beside the generated master key; `env:`/`file:` allowed.")
-    ] = []
-
-
-class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[log]`: what is written to standard error."""
-
-    level: Annotated[
-        Literal["debug", "info", "warning", "error"], msgspec.Meta(description="Least severity shown.")
-    ] = "info"
-    requests: Annotated[
-        Literal["all", "failed", "none"],
-        msgspec.Meta(description="One JSON line for each call, for each that did not complete, or none."),
-    ] = "failed"
-
-
-class Upstreams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[upstream]`: patience with providers, retries and rests. A provider may set its own deadlines."""
-
-    connect_s: Annotated[Seconds, msgspec.Meta(description="To connect, TLS included.")] = 5.0
-    first_byte_s: Annotated[Seconds, msgspec.Meta(description="From the request to the answer's head.")] = 300.0
-    idle_s: Annotated[Seconds, msgspec.Meta(description="Between two reads of an answer.")] = 120.0
-    total_s: Annotated[Seconds, msgspec.Meta(description="For a whole answer.")] = 1800.0
-    quiet_s: Annotated[Seconds, msgspec.Meta(description="Silence after which a stream gets a comment.")] = 15.0
-    attempts: Annotated[Positive, msgspec.Meta(description="Tries for one request, the first included.")] = 4
-    retry_share: Annotated[
-        float, msgspec.Meta(ge=0, le=1, description="Retries in flight as a share of calls in flight (at least 3).")
-    ] = 0.2
-    max_connections: Annotated[Positive, msgspec.Meta(description="Connections to one origin.")] = 1000
-    max_idle: Annotated[Positive, msgspec.Meta(description="Idle connections kept to one origin.")] = 64
-    idle_connection_s: Annotated[Seconds, msgspec.Meta(description="How long an idle connection is kept.")] = 55.0
-    max_answer_bytes: Annotated[Positive, msgspec.Meta(description="Largest answer, unary or streamed.")] = (
-        256 * 1024 * 1024
-    )
-    bench_s: Annotated[Seconds, msgspec.Meta(description="Rest of a credential that a provider rejected.")] = 300.0
-
-
-class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A credential with a weight."""
-
-    value: str
-    weight: Positive = 1
-
-
-class ProviderSettings(msgspec.Struct, frozen=True):
-    """`[[providers]]`: an upstream. Each kind has further keys of its own, kept in `options`."""
-
-    name: Annotated[str, msgspec.Meta(min_length=1, description="What models call it.")]
-    kind: Annotated[str, msgspec.Meta(description="`openai`, `anthropic`, `local` or `echo`.")]
-    credentials: Annotated[
-        list[str | Share], msgspec.Meta(description='Keys: "env:NAME", or { value = "env:NAME", weight = 2 }.')
-    ] = []
-    models: Annotated[list[str], msgspec.Meta(description='Model names it serves, or ["*"] for any.')] = []
-    connect_s: Annotated[Seconds | None, msgspec.Meta(description="Instead of `[upstream]`'s.")] = None
-    first_byte_s: Annotated[Seconds | None, msgspec.Meta(description="Instead of `[upstream]`'s.")] = None
-    idle_s: Annotated[Seconds | None, msgspec.Meta(description="Instead of `[upstream]`'s.")] = None
-    total_s: Annotated[Seconds | None, msgspec.Meta(description="Instead of `[upstream]`'s.")] = None
-    options: dict[str, Any] = {}
-
-
-class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[[models]]`: a public name and the targets behind it."""
-
-    name: Annotated[str, msgspec.Meta(min_length=1, description="What callers ask for.")]
-    targets: Annotated[
-        list[Target], msgspec.Meta(min_length=1, description="`{ provider, model, weight }`; one is chosen by weight.")
-    ]
-    fallbacks: Annotated[list[Target], msgspec.Meta(description="Tried in order when no target can.")] = []
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -128,6 +40,9 @@ class Settings(msgspec.Struct, frozen=True):
 
     server: Server = Server()
     auth: Auth = Auth()
+    store: Store = Store()
+    conversations: Conversations = Conversations()
+    compat: Compat = Compat()
     log: Log = Log()
     upstream: Upstreams = Upstreams()
     providers: list[ProviderSettings] = []
@@ -162,11 +77,29 @@ class Settings(msgspec.Struct, frozen=True):
             found.append(Credential(self.secret(share.value, where), share.weight))
         return found
 
+    def compat_secret(self, leaf: str) -> Secret | None:
+        """Return `[compat]`'s secret of that name, None where it is not set."""
+        text: str = getattr(self.compat, leaf)
+        return self.secret(text, f"{self.origin_of(f'compat.{leaf}')}: compat.{leaf}") if text else None
+
+    def oidc_secret(self) -> Secret:
+        """Return the client secret of `[auth.oidc]`, empty for a public client."""
+        text = self.auth.oidc.client_secret if self.auth.oidc else ""
+        return self.secret(text, f"{self.origin_of('auth.oidc')}: auth.oidc.client_secret") if text else Secret("")
+
     def origin_of(self, key: str) -> str:
         return self.origins.get(key, "default")
 
 
-SECTIONS: dict[str, Any] = {"server": Server, "auth": Auth, "log": Log, "upstream": Upstreams}
+SECTIONS: dict[str, Any] = {
+    "server": Server,
+    "auth": Auth,
+    "store": Store,
+    "conversations": Conversations,
+    "compat": Compat,
+    "log": Log,
+    "upstream": Upstreams,
+}
 TABLES: dict[str, Any] = {"providers": ProviderSettings, "models": ModelSettings}
 
 
@@ -197,6 +130,7 @@ def load(
     dotenv = {k: v for k, v in dotenv_values(folder / ".env").items() if v is not None}
     actual = dict(os.environ if environment is None else environment)
     merged = {**dotenv, **actual}
+    read_originals(merged, tree, origins)
     for name, value in merged.items():
         origin = f"environment variable {name}" if name in actual else f".env, variable {name}"
         _read_variable(name, value, origin, tree, origins)
@@ -206,6 +140,7 @@ def load(
             tree.setdefault(section, {})[leaf] = value
             origins[key] = f"flag --{leaf}"
     _provide_from_well_known(tree, merged, origins)
+    add_backend(tree, origins)
     return _decode(tree, origins, merged)
 
 
@@ -271,6 +206,7 @@ def _provide_from_well_known(tree: dict[str, Any], environment: Mapping[str, str
             providers.append(found)
     if len(providers) == len(WELL_KNOWN):
         providers[1]["models"] = ["claude-*"]
+    providers += providers_of(environment)
     origins["providers"] = "environment" if providers else "default"
     tree["providers"] = providers or [{"name": "local", "kind": "local"}]
 

@@ -13,14 +13,15 @@ from typing import Any
 
 import msgspec
 
-from dragoman.app import App, first_model
+from dragoman.app import App
 from dragoman.faults import Fault, Misconfigured
 from dragoman.legs import Exchange, Outbound, Patience, origin_of
 from dragoman.net.deadlines import Wheel
 from dragoman.net.upstream import Bounds, Upstreams
 from dragoman.relay.lanes import read_all
+from dragoman.sections import Log
 from dragoman.serving import bind, on_loop
-from dragoman.settings import Log, Settings
+from dragoman.settings import Settings
 from dragoman.watch.log import set_up
 from dragoman.wires.framing import EventSplitter
 from dragoman.wires.refusals import error_object
@@ -46,7 +47,7 @@ async def _own(settings: Settings, model: str | None) -> int:
     try:
         await app.prober.once()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        return await Chat(url, app.master.reveal(), model or first_model(app)).run()
+        return await Chat(url, app.master.reveal(), model or app.atlas.default()).run()
     finally:
         server.should_exit = True
         await serving

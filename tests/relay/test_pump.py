@@ -82,6 +82,9 @@ class Caller:
 
 class Voice:
     streaming = True
+    status = 200
+    in_band = False
+    label = ""
 
     def __init__(self, translated: bool = False) -> None:
         self._writer = anthropic_voice.StreamWriter() if translated else None

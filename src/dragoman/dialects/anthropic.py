@@ -12,9 +12,9 @@ import msgspec
 
 from dragoman.faults import Fault, Malformed, NotFound
 from dragoman.intents import Ask, Count, ListModels
-from dragoman.legs import Head, Headers
+from dragoman.legs import Head, Headers, Reply
 from dragoman.people import Secret
-from dragoman.ports import Lookup, Mount, Reply, Turn
+from dragoman.ports import Lookup, Mount, Turn
 from dragoman.routes import ModelCard
 from dragoman.wires import anthropic, anthropic_ask, anthropic_voice
 from dragoman.wires.checks import need_json
@@ -50,6 +50,7 @@ class _Shape:
     """What every session of this dialect shares: where the key is and how errors look."""
 
     whole = True
+    late = False
 
     def __init__(self, head: Head) -> None:
         self.head = head

@@ -11,9 +11,9 @@ import msgspec
 
 from dragoman.faults import Fault, NotFound
 from dragoman.intents import Ask, ListModels
-from dragoman.legs import Head, Headers
+from dragoman.legs import Head, Headers, Reply
 from dragoman.people import Secret
-from dragoman.ports import Lookup, Mount, Reply, Turn
+from dragoman.ports import Lookup, Mount, Turn
 from dragoman.routes import ModelCard
 from dragoman.wires import openai_ask, openai_chat, openai_voice
 from dragoman.wires.checks import need_json

@@ -158,6 +158,9 @@ class PassTurn:
     """Passes what comes, as it comes."""
 
     streaming = True
+    in_band = False
+    label = ""
+    status = 200
 
     def __init__(self, intent: Forward) -> None:
         self.intent = intent

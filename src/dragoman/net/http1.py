@@ -21,6 +21,8 @@ HEAD_LIMIT = 32 * 1024
 HEADERS_LIMIT = 100
 LINGER_S = 2.0
 NEVER = float("inf")
+# These have no body, and no header that says so (RFC 9110, 8.6).
+BODYLESS = (204, 304)
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -84,7 +86,8 @@ class CallerConnection(HttpToolsProtocol):
             return
         if self.transport.is_closing():
             return
-        self.phase = "body"
+        if not (self.parser.should_upgrade() and self._should_upgrade()):
+            self.phase = "body"
         self.due = self.loop.time() + self.timing.body_s
         super().on_headers_complete()
 
@@ -104,6 +107,11 @@ class CallerConnection(HttpToolsProtocol):
         super().on_message_complete()
         if not self.pipeline:
             self.cycle.message_event = ARRIVED
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over: from now on the other protocol watches it."""
+        self.due = NEVER
+        super().handle_websocket_upgrade()
 
     def on_response_complete(self) -> None:
         """As uvicorn's, without its timer: the wheel watches idleness."""
@@ -169,7 +177,8 @@ class CallerConnection(HttpToolsProtocol):
         lines = [STATUS_LINE[status]]
         for name, value in (*self.server_state.default_headers, *headers):
             lines += (name, b": ", value, b"\r\n")
-        lines.append(b"transfer-encoding: chunked\r\n" if length is None else b"content-length: %d\r\n" % length)
+        if status not in BODYLESS:
+            lines.append(b"transfer-encoding: chunked\r\n" if length is None else b"content-length: %d\r\n" % length)
         lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
         return b"".join(lines)
 

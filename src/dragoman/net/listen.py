@@ -18,18 +18,20 @@ import msgspec
 import uvicorn
 
 from dragoman.faults import TooLarge, TooSlow
-from dragoman.legs import Head, Headers
+from dragoman.legs import Head, Headers, Leg, Reply
 from dragoman.net.deadlines import Wheel
 from dragoman.net.http1 import CallerConnection, Timing, bind
 
 THROWN_BYTES = 64 * 1024
-Entry = Callable[["HttpLeg"], Awaitable[None]]
+Entry = Callable[[Leg], Awaitable[None]]
 
 
 class HttpLeg:
     """The way back to one caller for one request. Keeps `dragoman.legs.Leg`."""
 
     __slots__ = ("_connection", "_cycle", "_front", "_lingers", "_receive", "gone", "head", "opened")
+    # A connection carries one answer at a time: there is nothing else on it that could be named and stopped.
+    stopped = False
 
     def __init__(self, head: Head, scope: Any, receive: Any) -> None:
         self.head = head
@@ -118,9 +120,15 @@ class HttpLeg:
         front, self._front = self._front, b""
         self._connection.end(self._cycle, front, data, lingers=self._lingers)
 
-    def cut(self) -> None:
+    def cut(self, reply: Reply) -> None:  # noqa: ARG002 - HTTP has said its status already
         if not self.gone:
             self._connection.cut()
+
+    def name(self, label: str) -> bool:  # noqa: ARG002 - see `stopped`
+        return True
+
+    def stop(self, label: str) -> bool:  # noqa: ARG002 - see `stopped`
+        return False
 
     @property
     def late(self) -> str:
@@ -139,14 +147,24 @@ class HttpLeg:
             connection.callback = gone
 
 
+class Tls(msgspec.Struct, frozen=True):
+    """Files of a certificate chain and its key (PEM); empty: no TLS."""
+
+    cert: str = ""
+    key: str = ""
+
+
 class Row(msgspec.Struct, frozen=True):
-    """A mounted entry, and the one that answers when the path is right and the method is not."""
+    """A mounted entry, and the one that answers when the path is right and the method is not. `parallel`: how
+    many messages of one connection it answers at once.
+    """
 
     method: str
     path: str
     when: Callable[[Head], bool] | None
     entry: Entry
-    wrong_method: Entry
+    wrong_method: Entry | None = None
+    parallel: int = 1
 
 
 class Table:
@@ -156,40 +174,51 @@ class Table:
         self._exact: dict[str, list[Row]] = {}
         self._prefixes: list[Row] = []
 
-    def add(
-        self, method: str, path: str, when: Callable[[Head], bool] | None, entry: Entry, wrong_method: Entry
-    ) -> None:
+    def add(self, row: Row) -> None:
         """Mount an entry. Raises ValueError if two without `when` want the same."""
-        row = Row(method, path.removesuffix("*"), when, entry, wrong_method)
-        rows = self._prefixes if path.endswith("*") else self._exact.setdefault(path, [])
-        if when is None and any((r.method, r.path, r.when) == (method, row.path, None) for r in rows):
-            raise ValueError(f"two dialects want {method} {path}")
+        if row.path.endswith("*"):
+            row = msgspec.structs.replace(row, path=row.path.removesuffix("*"))
+            rows = self._prefixes
+        else:
+            rows = self._exact.setdefault(row.path, [])
+        if row.when is None and any((r.method, r.path, r.when) == (row.method, row.path, None) for r in rows):
+            raise ValueError(f"two dialects want {row.method} {row.path}")
         rows.append(row)
         rows.sort(key=lambda r: (-len(r.path), r.when is None))
 
     def find(self, head: Head) -> Entry:
         """Return who serves this request; the last rows take every path."""
         wrong = None
+        for row in self._fitting(head):
+            if row.method == head.method:
+                return row.entry
+            if row.method == "*":
+                return wrong or row.entry
+            wrong = wrong or row.wrong_method
+        raise LookupError(head.path)
+
+    def row(self, head: Head) -> Row:
+        """Return the row for a message. Raises LookupError where nobody takes messages."""
+        for row in self._fitting(head):
+            if row.method == head.method:
+                return row
+        raise LookupError(head.path)
+
+    def _fitting(self, head: Head) -> Iterator[Row]:
         for row in self._exact.get(head.path, ()):
             if row.when is None or row.when(head):
-                if row.method == head.method:
-                    return row.entry
-                wrong = wrong or row.wrong_method
+                yield row
         for row in self._prefixes:
             if head.path.startswith(row.path) and (row.when is None or row.when(head)):
-                if row.method == head.method:
-                    return row.entry
-                if row.method == "*":
-                    return wrong or row.entry
-                wrong = wrong or row.wrong_method
-        raise LookupError(head.path)
+                yield row
 
 
 class Listener:
-    """Serves a table over HTTP until told to stop; then drains."""
+    """Serves a table over HTTP until told to stop; then drains. A port in `others` has a table of its own."""
 
-    def __init__(self, table: Table, timing: Timing) -> None:
+    def __init__(self, table: Table, timing: Timing, others: dict[int, Table] | None = None) -> None:
         self._table = table
+        self._others = others or {}
         self._timing = timing
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
@@ -205,13 +234,19 @@ class Listener:
             f"{self._prefix}-{next(self._numbers):x}",
             int(time.time()),
         )
-        await self._table.find(head)(HttpLeg(head, scope, receive))
+        table = self._others.get(scope["server"][1], self._table) if self._others else self._table
+        await table.find(head)(HttpLeg(head, scope, receive))
 
-    def server(self, wheel: Wheel, drain: Callable[[], Awaitable[None]]) -> "DrainingServer":
+    def server(
+        self, wheel: Wheel, drain: Callable[[], Awaitable[None]], upgrade: Callable[..., asyncio.Protocol], tls: Tls
+    ) -> "DrainingServer":
+        """Make the server. `upgrade` takes over connections that ask for WebSocket."""
         config = uvicorn.Config(
             self,
             http=bind(self._timing, wheel),
-            ws="none",
+            ws=upgrade,  # type: ignore[arg-type]
+            ssl_certfile=tls.cert or None,
+            ssl_keyfile=tls.key or None,
             lifespan="off",
             loop="none",
             log_config=None,
@@ -268,7 +303,7 @@ class DrainingServer(uvicorn.Server):
             await asyncio.sleep(0.05)
 
 
-async def reply(leg: HttpLeg, status: int, headers: Headers, body: bytes) -> None:
+async def reply(leg: Leg, status: int, headers: Headers, body: bytes) -> None:
     """Send a whole answer."""
     await leg.open(status, headers, len(body))
     await leg.finish([body])

@@ -20,7 +20,7 @@ from dragoman.faults import (
     Truncated,
     Unsupported,
 )
-from dragoman.intents import Forward
+from dragoman.intents import Ask, Forward, Say
 from dragoman.legs import Leg, Outbound, Upstream
 from dragoman.ports import Attempt, Turn
 from dragoman.relay import plan, retry
@@ -29,7 +29,7 @@ from dragoman.relay.lanes import Lane, read_all
 from dragoman.relay.pool import Member
 from dragoman.relay.pump import Pump
 from dragoman.relay.settle import Call
-from dragoman.routes import Route, Target
+from dragoman.routes import Credential, Route, Target
 
 log = logging.getLogger("dragoman.providers")
 # A shorter one would be found inside ordinary words.
@@ -47,7 +47,7 @@ class Dispatch:
         self._now = asyncio.get_running_loop().time
         self._lanes = lanes
         self._upstream = upstream
-        self._budget = budget
+        self.budget = budget
         self._attempts = attempts
         self._max_answer_bytes = max_answer_bytes
 
@@ -73,12 +73,12 @@ class Dispatch:
                     break
         finally:
             if trial.retrying:
-                self._budget.give()
+                self.budget.give()
         raise trial.fault or self._no_target(route)
 
     def _may_retry(self, trial: "_Trial") -> bool:
         if not trial.retrying:
-            trial.retrying = self._budget.take()
+            trial.retrying = self.budget.take()
         return trial.retrying
 
     async def _try(self, target: Target, trial: "_Trial") -> bool:
@@ -88,7 +88,9 @@ class Dispatch:
         tried: set[int] = set()
         while trial.count < self._attempts:
             now = self._now()
-            member = lane.pool.pick(now, tried)
+            member = trial.own or lane.pool.pick(now, tried)
+            if member is not None and id(member) in tried:
+                return False
             if member is None or not breaker.admit(now):
                 return False
             if trial.count and not self._may_retry(trial):
@@ -127,6 +129,8 @@ class Dispatch:
                 lane.state = f"down: {fault.message}"
         elif fault.bench == "credential":
             breaker.undecided()
+            if member is trial.own:
+                return
             lane.pool.bench(member, fault, now)
             tail = member.credential.secret.tail
             if isinstance(fault, KeyRejected):
@@ -140,6 +144,8 @@ class Dispatch:
 
     async def _attempt(self, target: Target, lane: Lane, member: Member, breaker: Breaker, trial: "_Trial") -> None:
         intent = trial.turn.intent
+        if isinstance(intent, Say):
+            raise TypeError("a turn in a conversation is relayed as the question that it came to")
         outbound = lane.provider.request(intent, target.model, member.credential)
         if trial.rest is not None and isinstance(intent, Forward):
             trial.rest.attach(outbound, intent)
@@ -213,7 +219,7 @@ class Rest:
 class _Trial:
     """The attempts of one call."""
 
-    __slots__ = ("call", "count", "fault", "leg", "rest", "retrying", "turn")
+    __slots__ = ("call", "count", "fault", "leg", "own", "rest", "retrying", "turn")
 
     def __init__(self, turn: Turn, call: Call, leg: Leg, rest: Rest | None) -> None:
         self.turn = turn
@@ -223,6 +229,8 @@ class _Trial:
         self.count = 0
         self.fault: Fault | None = None
         self.retrying = False
+        own_key = turn.intent.own_key if isinstance(turn.intent, Ask) else None
+        self.own = Member(Credential(own_key)) if own_key else None
 
     def is_over(self, fault: Fault) -> bool:
         """Whether something went to the caller, or the caller's body was spent."""

@@ -6,37 +6,59 @@ and never shown.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from typing import cast
 
 from dragoman.chat import estimate_tokens
-from dragoman.faults import Draining, Fault, Internal, Malformed, NotFound, Refused, SlowReader, WrongMethod
-from dragoman.intents import Ask, Count, Forward, ListModels
-from dragoman.legs import Head, Leg
+from dragoman.faults import (
+    Cancelled,
+    Conflict,
+    Draining,
+    Fault,
+    Internal,
+    Malformed,
+    Refused,
+    SlowReader,
+    WrongMethod,
+)
+from dragoman.intents import Ask, Count, Forward, Recite, Say, Stop
+from dragoman.legs import Leg, Reply, Script
 from dragoman.people import Principal
-from dragoman.ports import Ledger, Lookup, Reply, Session, Turn
+from dragoman.ports import Ledger, Lookup, Mount, Note, Outcome, Session, Talk, Turn
+from dragoman.relay.crossing import choose
 from dragoman.relay.dispatch import Dispatch, Rest
-from dragoman.relay.gate import Gate
+from dragoman.relay.gate import ANONYMOUS, Gate
+from dragoman.relay.lookups import Lookups
 from dragoman.relay.plan import Atlas
-from dragoman.relay.retry import Budget
 from dragoman.relay.settle import Call
+from dragoman.relay.talks import Talks, TalkTurn
 from dragoman.routes import Route
+from dragoman.threads import State
 
 log = logging.getLogger("dragoman.engine")
 LEFT = 499
 
 
+class Knowledge:
+    """What the engine looks things up in."""
+
+    def __init__(self, gate: Gate, atlas: Atlas, lookups: Lookups, talks: Talks) -> None:
+        self.gate = gate
+        self.atlas = atlas
+        self.lookups = lookups
+        self.talks = talks
+
+
 class Engine:
     """Serves turns of any dialect through any provider."""
 
-    def __init__(
-        self, gate: Gate, atlas: Atlas, dispatch: Dispatch, budget: Budget, ledger: Ledger, max_body_bytes: int
-    ) -> None:
+    def __init__(self, knowledge: Knowledge, dispatch: Dispatch, ledger: Ledger, max_body_bytes: int) -> None:
         self._loop = asyncio.get_running_loop()
-        self._gate = gate
-        self._atlas = atlas
+        self._gate = knowledge.gate
+        self._atlas = knowledge.atlas
+        self._lookups = knowledge.lookups
+        self._talks = knowledge.talks
         self._dispatch = dispatch
-        self._budget = budget
         self._ledger = ledger
         self._max_body_bytes = max_body_bytes
         self._live: set[asyncio.Task[None]] = set()
@@ -45,19 +67,25 @@ class Engine:
 
     # --- a request's life
 
-    async def serve(self, make: Callable[[Head], Session], leg: Leg) -> None:
-        """Serve one request, whatever happens."""
-        session = make(leg.head)
+    async def serve(self, mounts: Sequence[Mount], leg: Leg) -> None:
+        """Serve one request, whatever happens. Of several mounts the request itself says which is meant."""
+        mount, body = mounts[-1], None
+        session = mount.session(leg.head)
         task = cast("asyncio.Task[None]", asyncio.current_task(self._loop))
         self._live.add(task)
         leg.on_gone(task.cancel)
         try:
-            await self._serve(session, leg)
+            if len(mounts) > 1:
+                body = await leg.body(self._max_body_bytes)
+                mount = choose(mounts, leg.head, body, self._gate.kin)
+                session = mount.session(leg.head)
+            await self._serve(mount, session, leg, body)
         except Fault as fault:
+            self._note(leg, fault.status, fault.code)
             await _refuse(session, leg, fault)
         except asyncio.CancelledError:
             if not leg.gone:
-                await _refuse(session, leg, Draining())
+                await _refuse(session, leg, Cancelled() if leg.stopped else Draining())
         except Exception:
             log.exception("request %s failed", leg.head.id)
             await _refuse(session, leg, Internal())
@@ -66,32 +94,32 @@ class Engine:
             if not self._live:
                 self._empty.set()
 
-    async def wrong_method(self, make: Callable[[Head], Session], allowed: str, leg: Leg) -> None:
+    async def wrong_method(self, mount: Mount, allowed: str, leg: Leg) -> None:
         """Answer a known path that was asked with another method; Allow is required (RFC 9110, 15.5.6)."""
-        reply = make(leg.head).refuse(WrongMethod(f"{leg.head.path} takes {allowed}, not {leg.head.method}."))
+        session = mount.session(leg.head)
+        reply = session.refuse(WrongMethod(f"{leg.head.path} takes {allowed}, not {leg.head.method}."))
         reply.headers.append((b"allow", allowed.encode()))
-        await _send(leg, reply)
+        await self._answer(leg, reply)
 
-    async def _serve(self, session: Session, leg: Leg) -> None:
+    async def _serve(self, mount: Mount, session: Session, leg: Leg, body: bytes | None) -> None:
         if self.draining:
             raise Draining
-        principal = self._gate.admit(session.claim())
         rest: Rest | None = None
-        if session.whole:
-            found = session.receive(await leg.body(self._max_body_bytes))
+        if session.late or body is not None:
+            found = session.receive(await leg.body(self._max_body_bytes) if body is None else body)
+            principal = self._admit(mount, session)
         else:
-            found, rest = await self._begin(session, leg)
+            principal = self._admit(mount, session)
+            if session.whole:
+                found = session.receive(await leg.body(self._max_body_bytes))
+            else:
+                found, rest = await self._begin(session, leg)
         if found is None:
             raise Malformed("The body ended before the request was complete.")
-        intent = found.intent
-        match intent:
-            case ListModels():
-                await _send(leg, cast("Lookup", found).answer(self._cards(intent, principal)))
-            case Count():
-                await self._count(found, intent, principal, leg)
-            case Ask() | Forward():
-                route = self._atlas.route(intent.model, principal)
-                await self._relay(cast("Turn", found), route, principal, leg, rest)
+        await self._do(found, principal, session, leg, rest)
+
+    def _admit(self, mount: Mount, session: Session) -> Principal:
+        return ANONYMOUS if mount.public else self._gate.admit(session.claim(), mount)
 
     async def _begin(self, session: Session, leg: Leg) -> tuple[Turn | Lookup | None, Rest]:
         """Feed a session that does not need the whole body until it knows what is wanted."""
@@ -104,56 +132,99 @@ class Engine:
 
     # --- the intents
 
-    async def _relay(self, turn: Turn, route: Route, principal: Principal, leg: Leg, rest: Rest | None) -> None:
-        call = Call(self._ledger, leg.head.id, principal.name, turn.intent.wire, turn.intent.model)
-        self._budget.calls += 1
+    async def _do(
+        self, found: Turn | Lookup, principal: Principal, session: Session, leg: Leg, rest: Rest | None
+    ) -> None:
+        intent = found.intent
+        match intent:
+            case Ask() | Forward():
+                turn = cast("Turn", found)
+                loose = isinstance(intent, Ask) and intent.loose
+                route = self._atlas.route(intent.model, principal, loose=loose)
+                if loose:
+                    intent.model = route.name
+                await self._relay(turn, route, _call(self._ledger, leg, principal, intent), session, leg, rest)
+            case Say():
+                await self._say(cast("Talk", found), intent, principal, session, leg)
+            case Count():
+                await self._count(found, intent, principal, session, leg)
+            case Recite(script):
+                self._note(leg, script.status)
+                await _recite(script, leg)
+            case Stop(label):
+                await self._answer(leg, cast("Lookup", found).answer(leg.stop(label)))
+            case _:
+                await self._answer(leg, cast("Lookup", found).answer(await self._lookups.find(intent, principal)))
+
+    async def _answer(self, leg: Leg, reply: Reply) -> None:
+        self._note(leg, reply.status)
+        await _send(leg, reply)
+
+    def _note(self, leg: Leg, status: int, code: str = "") -> None:
+        head = leg.head
+        self._ledger.note(Note(head.id, head.at, head.method, head.path, status, code))
+
+    async def _say(self, turn: Talk, say: Say, principal: Principal, session: Session, leg: Leg) -> None:
+        """A turn in a conversation. Whatever happens from here on, its answer is saved as it ended."""
+        route = self._atlas.route(say.model, principal, loose=say.loose)
+        if turn.label and not leg.name(turn.label):
+            raise Conflict("An answer of this id is under way.", field="id")
+        talk = await self._talks.begin(turn, say, route, principal)
+        call = Call(self._ledger, leg.head.id, principal.name, say.wire, route.name)
+        call.talk = talk
+        try:
+            await self._relay(talk, route, call, session, leg, None)
+        finally:
+            # Saved long ago, but for what nobody foresaw.
+            await _keep(talk, "broken")
+
+    async def _relay(self, turn: Turn, route: Route, call: Call, session: Session, leg: Leg, rest: Rest | None) -> None:
+        budget = self._dispatch.budget
+        budget.calls += 1
         try:
             await self._dispatch.answer(turn, route, call, leg, rest)
         except Fault as fault:
-            await self._broken(turn, call, leg, fault)
+            await self._broken(turn, call, session, leg, fault)
         except asyncio.CancelledError:
             if leg.gone:
-                call.settle("abandoned", LEFT, SlowReader() if leg.late == "write" else None)
+                await _settle(call, "abandoned", LEFT, SlowReader() if leg.late == "write" else None)
                 return
-            await self._broken(turn, call, leg, Draining())
+            await self._broken(turn, call, session, leg, Cancelled() if leg.stopped else Draining())
         finally:
-            self._budget.calls -= 1
+            budget.calls -= 1
             # Settled long ago, but for what nobody foresaw.
             call.settle("failed", Internal.status, Internal())
 
-    async def _broken(self, turn: Turn, call: Call, leg: Leg, fault: Fault) -> None:
+    async def _broken(self, turn: Turn, call: Call, session: Session, leg: Leg, fault: Fault) -> None:
         """Before the first byte the session refuses; after it the turn says so, and nothing looks like an end."""
         if not leg.opened:
-            call.settle("refused" if fault.blame == "caller" else "failed", fault.status, fault)
+            await _settle(call, "refused" if fault.blame == "caller" else "failed", fault.status, fault)
             raise fault
-        call.settle("truncated", 200, fault)
+        await _settle(call, "abandoned" if isinstance(fault, Cancelled) else "truncated", 200, fault)
         pieces = turn.fail(fault)
+        if turn.in_band:
+            await leg.finish(pieces)
+            return
         if pieces:
             await leg.write(pieces)
-        leg.cut()
+        leg.cut(session.refuse(fault))
 
-    def _cards(self, intent: ListModels, principal: Principal) -> list:  # type: ignore[type-arg]
-        cards = self._atlas.cards(principal)
-        if intent.name is None:
-            return cards
-        named = [card for card in cards if card.name == intent.name]
-        if not named:
-            raise NotFound(f"The model {intent.name[:100]!r} is not served here.", field="model")
-        return named
-
-    async def _count(self, found: Turn | Lookup, intent: Count, principal: Principal, leg: Leg) -> None:
+    async def _count(
+        self, found: Turn | Lookup, intent: Count, principal: Principal, session: Session, leg: Leg
+    ) -> None:
         """Ask a provider that counts; estimate where none does."""
         route = self._atlas.route(intent.model, principal)
         narrowed = self._dispatch.first_of_wire(route, intent.wire)
         if narrowed:
+            call = _call(self._ledger, leg, principal, intent)
             try:
-                await self._relay(cast("Turn", found), narrowed, principal, leg, None)
+                await self._relay(cast("Turn", found), narrowed, call, session, leg, None)
             except Refused as fault:
                 if fault.status not in (404, 405, 501):
                     raise
             else:
                 return
-        await _send(leg, cast("Lookup", found).answer(estimate_tokens(intent.request())))
+        await self._answer(leg, cast("Lookup", found).answer(estimate_tokens(intent.request())))
 
     # --- the end
 
@@ -174,6 +245,44 @@ class Engine:
             await asyncio.wait(left, timeout=2)
 
 
+def _call(ledger: Ledger, leg: Leg, principal: Principal, intent: Ask | Forward | Count) -> Call:
+    return Call(ledger, leg.head.id, principal.name, intent.wire, intent.model)
+
+
+STATES: dict[Outcome, State] = {
+    "abandoned": "cancelled",
+    "refused": "broken",
+    "failed": "broken",
+    "truncated": "broken",
+}
+
+
+async def _settle(call: Call, outcome: Outcome, status: int, fault: Fault | None) -> None:
+    if call.talk is not None:
+        await _keep(call.talk, STATES[outcome])
+    call.settle(outcome, status, fault)
+
+
+async def _keep(talk: TalkTurn, state: State) -> None:
+    """Save an answer that has failed already: a store that fails as well is the operator's matter."""
+    try:
+        await talk.end(state)
+    except Fault as fault:
+        log.error("an answer was not saved: %s %s", fault.message, fault.detail)  # noqa: TRY400
+
+
+async def _recite(script: Script, leg: Leg) -> None:
+    first = script.steps[0]
+    if len(script.steps) == 1 and not first.wait_s:
+        await _send(leg, Reply(script.status, script.headers, first.data))
+        return
+    await leg.open(script.status, script.headers, None)
+    for step in script.steps:
+        await asyncio.sleep(step.wait_s)
+        await leg.write([step.data])
+    await leg.finish([])
+
+
 async def _send(leg: Leg, reply: Reply) -> None:
     await leg.open(reply.status, reply.headers, len(reply.body))
     await leg.finish([reply.body])
@@ -183,7 +292,8 @@ async def _refuse(session: Session, leg: Leg, fault: Fault) -> None:
     """Refuse in the dialect's own shape, or cut an answer that has begun."""
     if leg.gone:
         return
+    reply = session.refuse(fault)
     if leg.opened:
-        leg.cut()
+        leg.cut(reply)
         return
-    await _send(leg, session.refuse(fault))
+    await _send(leg, reply)

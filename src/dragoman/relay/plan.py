@@ -5,9 +5,28 @@ import random
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
+import msgspec
+
 from dragoman.faults import UnknownModel
 from dragoman.people import Principal
 from dragoman.routes import ModelCard, Route, Target
+
+# Providers list these among their models; they do not chat.
+NOT_CHATS = ("embed", "whisper", "tts", "dall-e", "image", "moderation", "audio", "realtime", "transcribe", "sora")
+# What the clients of the legacy relays ask for.
+USUAL = "gpt-3.5-turbo"
+ANYBODY = Principal("anybody")
+
+
+class Defaults(msgspec.Struct, frozen=True):
+    """What is assumed where nothing is said: the model ("": the first there is), whether it also stands in for
+    an unknown one on legacy routes, and tokens of context, with exceptions by route, and by provider as `name/`.
+    """
+
+    model: str = ""
+    unknown: bool = True
+    context: int = 8192
+    contexts: Mapping[str, int] = {}
 
 
 class Atlas:
@@ -23,10 +42,17 @@ class Atlas:
         self._served = served
         self._started = started
         self.found: dict[str, list[str]] = {}
+        self.defaults = Defaults()
 
-    def route(self, model: str, principal: Principal) -> Route:
-        """Find a public model. Raises UnknownModel with the nearest names that this principal may use."""
+    def route(self, model: str, principal: Principal, *, loose: bool = False) -> Route:
+        """Find a public model. "" means the default one; `loose`: so does one that nobody serves.
+
+        Raises UnknownModel with the nearest names that this principal may use.
+        """
         route = self._routes.get(model) or self._implied(model)
+        if route is None and (not model or (loose and self.defaults.unknown)):
+            model = self.default()
+            route = self._routes.get(model) or self._implied(model)
         if route is None or not principal.may_use(model):
             names = [card.name for card in self.cards(principal)]
             near = difflib.get_close_matches(model, names, n=3, cutoff=0.5) or names[:3]
@@ -52,6 +78,26 @@ class Atlas:
 
     def knows(self, model: str) -> bool:
         return model in self._routes or self._implied(model) is not None
+
+    def default(self) -> str:
+        """Name the model for a caller that names none: the configured one, else the first that chats."""
+        if self.defaults.model:
+            return self.defaults.model
+        if self._routes:
+            return next(iter(self._routes))
+        names = [card.name for card in self.cards(ANYBODY)]
+        chats = [name for name in names if not any(mark in name for mark in NOT_CHATS)]
+        return USUAL if USUAL in chats else (chats or names or [USUAL])[0]
+
+    def context(self, route: Route) -> int:
+        """Tokens that every target of a route can take."""
+        given = self.defaults.contexts
+        sizes = [
+            given[key]
+            for key in (route.name, *(f"{t.provider}/" for t in (*route.targets, *route.fallbacks)))
+            if key in given
+        ]
+        return min(sizes, default=self.defaults.context)
 
     def cards(self, principal: Principal) -> list[ModelCard]:
         """List what a principal may use."""

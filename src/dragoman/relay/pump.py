@@ -152,16 +152,18 @@ class Pump:
                 self._good()
                 self._call.delivered(0)
             if not self._leg.opened:
-                await self._leg.open(200, self._turn.opening(self._exchange.headers), None)
+                await self._leg.open(self._turn.status, self._turn.opening(self._exchange.headers), None)
             await self._leg.write(pieces)
 
     async def _finish(self, deltas: list[Delta]) -> None:
-        """Write the ledger, then the last bytes."""
+        """Keep the answer, write the ledger, then the last bytes."""
         pieces = self._turn.write(deltas)
+        if self._call.talk is not None:
+            await self._call.talk.end("complete")
         self._call.settle("completed", 200)
         if not self._leg.opened:
             length = None if self._turn.streaming else sum(map(len, pieces))
-            await self._leg.open(200, self._turn.opening(self._exchange.headers), length)
+            await self._leg.open(self._turn.status, self._turn.opening(self._exchange.headers), length)
         await self._leg.finish(pieces)
 
     async def _beat(self) -> None:
@@ -172,7 +174,7 @@ class Pump:
         pieces = self._turn.beat()
         if pieces:
             if not self._leg.opened:
-                await self._leg.open(200, self._turn.opening(self._exchange.headers), None)
+                await self._leg.open(self._turn.status, self._turn.opening(self._exchange.headers), None)
             await self._leg.write(pieces)
 
 

@@ -5,12 +5,13 @@ import time
 from dragoman.chat import Usage, tokens_of
 from dragoman.faults import Fault
 from dragoman.ports import Attempt, Ledger, Outcome, Record
+from dragoman.relay.talks import TalkTurn
 
 
 class Call:
     """One call's life: what is known so far, and `settle`, which writes it down the first time only."""
 
-    __slots__ = ("_ledger", "_record", "_settled", "_started", "attempts", "first_byte_at", "size", "usage")
+    __slots__ = ("_ledger", "_record", "_settled", "_started", "attempts", "first_byte_at", "size", "talk", "usage")
 
     def __init__(self, ledger: Ledger, id_: str, principal: str, wire: str, model: str) -> None:
         self._ledger = ledger
@@ -20,6 +21,7 @@ class Call:
         self.attempts: list[Attempt] = []
         self.usage: Usage | None = None
         self.size = 0
+        self.talk: TalkTurn | None = None
         self.first_byte_at: float | None = None
 
     def delivered(self, size: int) -> None:

@@ -4,10 +4,11 @@ import json
 import logging
 import sys
 from collections import deque
+from typing import Any
 
 import msgspec
 
-from dragoman.ports import Record
+from dragoman.ports import Note, Record
 
 KEPT = 1000
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
@@ -45,6 +46,15 @@ class CallLog:
     def settle(self, record: Record) -> None:
         self.recent.append(record)
         if self._all or (self._failed and record.outcome != "completed"):
-            line = {"event": "call", **msgspec.to_builtins(record)}
-            sys.stderr.write(json.dumps(line, separators=(",", ":")) + "\n")
-            sys.stderr.flush()
+            _write({"event": "call", **msgspec.to_builtins(record)})
+
+    def note(self, note: Note) -> None:
+        # A call that was refused has its line already.
+        is_told = bool(self.recent) and self.recent[-1].id == note.id
+        if self._all and not is_told:
+            _write({"event": "request", **msgspec.to_builtins(note)})
+
+
+def _write(line: dict[str, Any]) -> None:
+    sys.stderr.write(json.dumps(line, separators=(",", ":")) + "\n")
+    sys.stderr.flush()

@@ -69,6 +69,10 @@ class Words:
 class HttpTurn(Generic[Wish]):
     """The common half of a turn; dialects add `fail` and `beat`."""
 
+    in_band = False
+    label = ""
+    status = 200
+
     def __init__(
         self,
         intent: Wish,

@@ -7,9 +7,8 @@ Source: OpenAI API reference, "Authentication" and "Error codes". Errors are
 import msgspec
 
 from dragoman.faults import Fault, Malformed
-from dragoman.legs import Head, Headers
+from dragoman.legs import Head, Headers, Reply
 from dragoman.people import Secret
-from dragoman.ports import Reply
 from dragoman.wires.http_turn import refusal_headers
 
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -28,6 +27,7 @@ class Shape:
     """What every OpenAI session shares: one whole body, a Bearer key, errors as above."""
 
     whole = True
+    late = False
 
     def __init__(self, head: Head) -> None:
         self.head = head

@@ -1,0 +1,122 @@
+"""Conversations as JSON over WebSocket: `/v1/ws`. Several answers at once on one socket, each by its `id`.
+
+In: `{"type":"ask","id","content","conversation_id","parent_id","model","system","max_tokens","temperature",
+"top_p","stop"}` and `{"type":"cancel","id"}`. Out: begin, delta, thinking, end and error events (docs/dialects.md).
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+
+from dragoman.chat import ChatRequest, Usage
+from dragoman.faults import Fault, Malformed
+from dragoman.legs import Head, Reply
+from dragoman.people import Secret, shown_key
+from dragoman.ports import Lookup, Mount, Turn
+from dragoman.threads import Place
+from dragoman.wires.events import EventsTurn, Stopping, asked
+from dragoman.wires.fields import text_of_query
+
+WIRE = "events_ws"
+PARALLEL = 32
+encode = msgspec.json.encode
+
+
+class _Ask(msgspec.Struct, tag_field="type", tag="ask"):
+    content: str
+    id: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    conversation_id: str | None = None
+    parent_id: str | None = None
+    model: str | None = None
+    system: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: str | list[str] | None = None
+
+
+class _Cancel(msgspec.Struct, tag_field="type", tag="cancel"):
+    id: str
+
+
+_decode = msgspec.json.Decoder(_Ask | _Cancel).decode
+
+
+class Json:
+    """Events as JSON objects."""
+
+    def begin(self, id_: str, place: Place, model: str) -> bytes:
+        ids = {"conversation_id": place.thread.id, "question_id": place.question, "message_id": place.answer}
+        return encode({"type": "begin", "id": id_ or None, **ids, "model": model})
+
+    def delta(self, id_: str, text: str) -> bytes:
+        return b'{"type":"delta","id":%b,"text":%b}' % (encode(id_ or None), encode(text))
+
+    def thinking(self, id_: str, text: str) -> bytes:
+        return b'{"type":"thinking","id":%b,"text":%b}' % (encode(id_ or None), encode(text))
+
+    def end(self, id_: str, reason: str, usage: Usage) -> bytes:
+        counts = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+        said = {"reason": reason, "usage": {**counts, "estimated": usage.estimated}}
+        return encode({"type": "end", "id": id_ or None, **said})
+
+    def error(self, id_: str, fault: Fault) -> bytes:
+        said: dict[str, Any] = {"type": "error", "id": id_ or None, "code": fault.code, "message": fault.message}
+        if fault.field:
+            said["field"] = fault.field
+        if fault.retry_after_s is not None:
+            said["retry_after_s"] = max(1, round(fault.retry_after_s))
+        return encode(said)
+
+
+SPELLING = Json()
+
+
+class Message:
+    """One message of a caller."""
+
+    whole = True
+    late = True
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        self._id = ""
+
+    def claim(self) -> Secret | None:
+        query = text_of_query(self.head.query)
+        return shown_key(self.head.get(b"authorization")) or (Secret(query["key"]) if query.get("key") else None)
+
+    def receive(self, data: bytes) -> Turn | Lookup:
+        self._id = _id_in(data)
+        try:
+            said = _decode(data)
+        except msgspec.ValidationError as error:
+            text, _, place = str(error).partition(" - at `$.")
+            raise Malformed(text, field=place.rstrip("`") or None) from None
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise Malformed(f"A message must be one JSON object: {error}") from None
+        if isinstance(said, _Cancel):
+            return Stopping(said.id, SPELLING)
+        stop = (said.stop,) if isinstance(said.stop, str) else tuple(said.stop or ())
+        template = ChatRequest(
+            [], max_tokens=said.max_tokens, temperature=said.temperature, top_p=said.top_p, stop=stop
+        )
+        ids = (said.conversation_id or "", said.parent_id or "")
+        say = asked(WIRE, said.content, ids, said.model or "", said.system or "", template)
+        return EventsTurn(say, said.id or "", SPELLING, in_band=True)
+
+    def refuse(self, fault: Fault) -> Reply:
+        return Reply(200, [], SPELLING.error(self._id, fault))
+
+
+def _id_in(data: bytes) -> str:
+    """Find the id of a message that may be wrong otherwise, so that its refusal can carry it."""
+    try:
+        tree = msgspec.json.decode(data)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return ""
+    id_ = tree.get("id") if isinstance(tree, dict) else None
+    return id_[:200] if isinstance(id_, str) else ""
+
+
+mounts: tuple[Mount, ...] = (Mount("WS", "/v1/ws", Message, parallel=PARALLEL),)

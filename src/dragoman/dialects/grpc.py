@@ -1,0 +1,75 @@
+"""System C over gRPC: `/chat.Chat/Ask`, text deltas and `<|end|>$conversation$parent` as messages.
+
+Source: seed protocols, section 5.2. Every failure is one `<|err|>` with status OK; what it was stands in the
+trailing metadata. A question without a conversation follows the last one on the same channel, since the shipped
+client never learns its ids; `new` begins a new one.
+"""
+
+from google.protobuf.message import DecodeError
+
+from dragoman.chat import Delta, End
+from dragoman.faults import Fault, Malformed
+from dragoman.intents import Say
+from dragoman.legs import Head, Reply
+from dragoman.people import Secret, shown_key
+from dragoman.ports import Mount, Turn
+from dragoman.wires.grpc_status import named
+from dragoman.wires.prompts import new_or, normalised
+from dragoman.wires.proto.chat_pb2 import askrequest, askresponse
+from dragoman.wires.talking import Speaking, question, said_in
+
+WIRE = "grpc"
+ERROR = askresponse(response="<|err|>").SerializeToString()
+# Behind a proxy one channel carries many callers.
+PROXIED = (b"x-forwarded-for", b"forwarded", b"via", b"x-real-ip")
+
+
+class Asking:
+    """One call."""
+
+    whole = True
+    late = False
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+
+    def claim(self) -> Secret | None:
+        return shown_key(self.head.get(b"authorization"))
+
+    def receive(self, data: bytes) -> Turn:
+        try:
+            asked = askrequest.FromString(data)
+        except DecodeError:
+            raise Malformed("The message is not an askrequest.") from None
+        thread = new_or(asked.conversation_id)
+        follow = "" if asked.conversation_id or any(map(self.head.get, PROXIED)) else self._channel()
+        say = Say(
+            WIRE,
+            question(normalised(asked.prompt), "prompt"),
+            thread=thread,
+            parent=new_or(asked.parent_id) if thread else "",
+            follow=follow,
+        )
+        return DeltasTurn(say)
+
+    def _channel(self) -> str:
+        return (self.head.get(b":peer") or b"").decode("latin-1")
+
+    def refuse(self, fault: Fault) -> Reply:
+        return Reply(0, named(fault), ERROR)
+
+
+class DeltasTurn(Speaking):
+    def write(self, deltas: list[Delta]) -> list[bytes]:
+        said = said_in(deltas)
+        pieces = [askresponse(response=said).SerializeToString()] if said else []
+        if isinstance(deltas[-1], End):
+            end = f"<|end|>${self.place.thread.id}${self.place.answer}"
+            pieces.append(askresponse(response=end).SerializeToString())
+        return pieces
+
+    def fail(self, fault: Fault) -> list[bytes]:  # noqa: ARG002 - the mark says all that this protocol can
+        return [ERROR]
+
+
+mounts: tuple[Mount, ...] = (Mount("GRPC", "/chat.Chat/Ask", Asking, door="grpc"),)

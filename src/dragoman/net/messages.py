@@ -1,0 +1,200 @@
+"""Connections on which every message is a request: WebSocket, and gRPC's streams.
+
+A message becomes a `MessageLeg`, which is handed to the entry that its path found; its pieces go out as messages.
+A connection answers so many at once; further ones wait in order, and while some wait nothing more is read.
+"""
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+
+from dragoman.faults import TooLarge
+from dragoman.legs import Head, Headers, Leg, Reply
+
+WAITING = 8
+OK = (0, 200)
+
+
+class Found(Protocol):
+    """Who serves a path, and how many messages of one connection at once."""
+
+    @property
+    def entry(self) -> Callable[[Leg], Awaitable[None]]: ...
+
+    @property
+    def parallel(self) -> int: ...
+
+
+class Outlet(Protocol):
+    """The sending half of a connection."""
+
+    late: str
+
+    def send(self, pieces: list[bytes]) -> bool:
+        """Send messages at once. Returns whether there is room for more."""
+
+    async def room(self) -> None:
+        """Wait until there is room; returns as well when the connection is lost."""
+
+    def pause(self, paused: bool) -> None:  # noqa: FBT001 - its one argument
+        """Stop reading messages, or go on."""
+
+    def answered(self, last: bool) -> None:  # noqa: FBT001 - its one argument
+        """A message has been answered; `last`: no other is under way or waits."""
+
+
+class Numbers:
+    """Ids for messages, unique in this process and unlikely anywhere else."""
+
+    def __init__(self) -> None:
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+
+    def __call__(self) -> str:
+        return f"{self._prefix}-m{next(self._numbers):x}"
+
+
+class Messages:
+    """The messages of one connection: those under way, and those that wait."""
+
+    def __init__(self, head: Head, found: Found, outlet: Outlet, number: Callable[[], str]) -> None:
+        self._head = head
+        self._found = found
+        self._number = number
+        self._waiting: deque[tuple[bytes, Headers]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self.outlet = outlet
+        self.live: set[MessageLeg] = set()
+        self.is_lost = False
+        # The status and the trailing metadata that the last answer ended with.
+        self.last = Reply(0, [], b"")
+
+    def accept(self, data: bytes, headers: Headers) -> None:
+        """Take a message; `headers` are its own, beside those of the connection."""
+        if self.is_lost:
+            return
+        if len(self.live) < self._found.parallel:
+            self._start(data, headers)
+            return
+        self._waiting.append((data, headers))
+        if len(self._waiting) >= WAITING:
+            self.outlet.pause(True)
+
+    def _start(self, data: bytes, headers: Headers) -> None:
+        base = self._head
+        head = msgspec.structs.replace(base, headers=[*headers, *base.headers], id=self._number(), at=int(time.time()))
+        leg = MessageLeg(self, head, data)
+        self.live.add(leg)
+        task = self._loop.create_task(self._answer(leg))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, leg: "MessageLeg") -> None:
+        try:
+            await self._found.entry(leg)
+        finally:
+            self.live.discard(leg)
+            if self._waiting and not self.is_lost:
+                self._start(*self._waiting.popleft())
+                if len(self._waiting) == WAITING - 1:
+                    self.outlet.pause(False)
+            self.outlet.answered(not self.live)
+
+    def lost(self) -> None:
+        """The connection is gone: so are the callers of all its messages."""
+        self.is_lost = True
+        self._waiting.clear()
+        for leg in list(self.live):
+            leg.lost()
+
+
+class MessageLeg:
+    """The way back for one message. Keeps `dragoman.legs.Leg`."""
+
+    __slots__ = ("_callback", "_data", "_label", "_messages", "gone", "head", "opened", "stopped")
+
+    def __init__(self, messages: Messages, head: Head, data: bytes) -> None:
+        self._messages = messages
+        self._data = data
+        self._label = ""
+        self._callback: Callable[[], object] | None = None
+        self.head = head
+        self.opened = False
+        self.gone = False
+        self.stopped = False
+
+    @property
+    def length(self) -> int | None:
+        return len(self._data)
+
+    @property
+    def late(self) -> str:
+        return self._messages.outlet.late
+
+    async def body(self, limit_bytes: int) -> bytes:
+        data, self._data = self._data, b""
+        if len(data) > limit_bytes:
+            raise TooLarge(f"The message is larger than {limit_bytes} bytes.")
+        return data
+
+    async def stream(self, limit_bytes: int) -> AsyncIterator[bytes]:
+        yield await self.body(limit_bytes)
+
+    async def open(self, status: int, headers: Headers, length: int | None) -> None:  # noqa: ARG002 - messages have their own
+        self.opened = True
+        self._end(0 if status in OK else status, headers)
+
+    def _end(self, status: int, headers: Headers) -> None:
+        self._messages.last = Reply(status, [*headers, (b"x-request-id", self.head.id.encode())], b"")
+
+    def push(self, pieces: list[bytes]) -> bool:
+        if self.gone:
+            return True
+        return self._messages.outlet.send([piece for piece in pieces if piece])
+
+    async def write(self, pieces: list[bytes]) -> None:
+        if not self.push(pieces):
+            await self._messages.outlet.room()
+
+    async def finish(self, pieces: list[bytes]) -> None:
+        self._callback = None
+        self.push(pieces)
+
+    def cut(self, reply: Reply) -> None:
+        self._callback = None
+        self._end(reply.status, reply.headers)
+
+    def name(self, label: str) -> bool:
+        if any(leg._label == label for leg in self._messages.live if leg is not self):  # noqa: SLF001 - its own kind
+            return False
+        self._label = label
+        return True
+
+    def stop(self, label: str) -> bool:
+        for leg in self._messages.live:
+            if leg is not self and leg._label == label:  # noqa: SLF001 - its own kind
+                leg.stopped = True
+                leg.call()
+                return True
+        return False
+
+    def on_gone(self, callback: Callable[[], object]) -> None:
+        self._callback = callback
+        if self.gone:
+            self.call()
+
+    def lost(self) -> None:
+        self.gone = True
+        self.call()
+
+    def call(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()

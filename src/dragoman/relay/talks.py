@@ -1,0 +1,178 @@
+"""Turns in conversations: the question is saved before a provider is asked, the answer as it ends, however it ends."""
+
+import asyncio
+import logging
+
+from dragoman.chat import ChatRequest, Delta, Message, Part, Text, TextDelta, Think, ThinkDelta
+from dragoman.faults import Fault
+from dragoman.intents import Ask, Say
+from dragoman.legs import Headers
+from dragoman.people import Principal
+from dragoman.ports import Talk
+from dragoman.relay.plan import Atlas
+from dragoman.routes import Route
+from dragoman.threads import Opening, Place, State, Threads, weight
+
+log = logging.getLogger("dragoman.conversations")
+# No provider speaks it, so every provider is asked in words.
+WIRE = "words"
+KEEP_S = 5.0
+FOLLOWED = 10_000
+
+
+class Talks:
+    """The turns under way of one process. Only this file begins and ends them."""
+
+    def __init__(self, threads: Threads, atlas: Atlas, answer_tokens: int) -> None:
+        self._threads = threads
+        self._atlas = atlas
+        self._answer_tokens = answer_tokens
+        self._live: set[TalkTurn] = set()
+        self._followed: dict[tuple[str, str], str] = {}
+
+    async def begin(self, turn: Talk, say: Say, route: Route, principal: Principal) -> "TalkTurn":
+        """Save the question and read what came before it. Raises what `Threads.begin` raises."""
+        line = (principal.name, say.follow)
+        system = [part for message in say.template.messages for part in message.parts]
+        opening = Opening(
+            owner=principal.name,
+            parts=say.parts,
+            thread=say.thread or (self._followed.get(line, "") if say.follow else ""),
+            parent=say.parent,
+            question=say.question,
+            model=route.name,
+            tokens=max(1, self._room(route, say.template.max_tokens) - (weight(system) if system else 0)),
+        )
+        place = await self._saved(opening)
+        if say.follow:
+            self._followed.pop(line, None)
+            self._followed[line] = place.thread.id
+            if len(self._followed) > FOLLOWED:
+                del self._followed[next(iter(self._followed))]
+        talk = TalkTurn(turn, say, place, self)
+        talk.intent.model = route.name
+        talk.intent.own_key = principal.own_key
+        self._live.add(talk)
+        turn.placed(place)
+        return talk
+
+    def _room(self, route: Route, max_tokens: int | None) -> int:
+        """Tokens for the prompt: the model's context without what the answer needs, at most half of it."""
+        context = self._atlas.context(route)
+        return context - min(max_tokens or self._answer_tokens, context // 2)
+
+    async def _saved(self, opening: Opening) -> Place:
+        """Begin in the store. A caller who leaves meanwhile leaves no turn behind that nobody ends."""
+        saving = asyncio.ensure_future(self._threads.begin(opening))
+        try:
+            return await asyncio.shield(saving)
+        except asyncio.CancelledError:
+            place = await saving
+            await self._threads.end(place, "cancelled", ())
+            raise
+
+    async def end(self, talk: "TalkTurn", state: State) -> None:
+        """Save an answer as it ended; the first time only. Raises StoreFailed."""
+        if talk in self._live:
+            self._live.discard(talk)
+            await self._threads.end(talk.place, state, talk.parts())
+
+    async def run(self) -> None:
+        """Save, every few seconds, what the answers under way have come to, and keep their hold on the threads."""
+        while True:
+            await asyncio.sleep(KEEP_S)
+            if not self._live:
+                continue
+            try:
+                await self._threads.keep([(talk.place, talk.parts()) for talk in self._live])
+            except Fault as fault:
+                log.error("answers under way cannot be saved: %s %s", fault.message, fault.detail)  # noqa: TRY400
+
+
+class TalkTurn:
+    """A dialect's turn whose answer is also kept. Keeps `dragoman.ports.Turn` by handing on."""
+
+    def __init__(self, turn: Talk, say: Say, place: Place, talks: Talks) -> None:
+        self._turn = turn
+        self._talks = talks
+        self._texts: list[str] = []
+        self._thoughts: list[str] = []
+        self.place = place
+        self.intent = Ask(
+            wire=WIRE,
+            model=say.model,
+            body=b"",
+            put=_no_bytes,
+            stream=True,
+            request=_History(say.template, place),
+            max_tokens=say.template.max_tokens,
+        )
+        self.streaming = turn.streaming
+        self.in_band = turn.in_band
+        self.status = turn.status
+        self.label = turn.label
+
+    def opening(self, headers: Headers) -> Headers:
+        return self._turn.opening(headers)
+
+    def write(self, deltas: list[Delta]) -> list[bytes]:
+        for delta in deltas:
+            kind = type(delta)
+            if kind is TextDelta:
+                self._texts.append(delta.text)  # type: ignore[union-attr]
+            elif kind is ThinkDelta:
+                self._thoughts.append(delta.text)  # type: ignore[union-attr]
+        return self._turn.write(deltas)
+
+    def begun(self) -> None:
+        self.intent.request = _forgotten
+        self._turn.begun()
+
+    def fail(self, fault: Fault) -> list[bytes]:
+        return self._turn.fail(fault)
+
+    def beat(self) -> list[bytes]:
+        return self._turn.beat()
+
+    def parts(self) -> tuple[Part, ...]:
+        """What has been said so far. O(text); joined pieces are kept joined."""
+        self._texts[:] = ["".join(self._texts)]
+        self._thoughts[:] = ["".join(self._thoughts)]
+        thought, text = self._thoughts[0], self._texts[0]
+        return (*((Think(thought),) if thought else ()), *((Text(text),) if text else ()))
+
+    async def end(self, state: State) -> None:
+        """Save the answer. Raises StoreFailed."""
+        await self._talks.end(self, state)
+
+
+class _History:
+    """The request that a conversation and a question make, in words. What a model thought is not told to the next."""
+
+    def __init__(self, template: ChatRequest, place: Place) -> None:
+        self._template = template
+        self._place = place
+
+    def __call__(self) -> ChatRequest:
+        said = [
+            Message(node.role, tuple(part for part in node.parts if not isinstance(part, Think)))
+            for node in self._place.history
+        ]
+        template = self._template
+        return ChatRequest(
+            [*template.messages, *said],
+            max_tokens=template.max_tokens,
+            temperature=template.temperature,
+            top_p=template.top_p,
+            top_k=template.top_k,
+            stop=template.stop,
+            user=template.user,
+        )
+
+
+def _forgotten() -> ChatRequest:
+    return ChatRequest([])
+
+
+def _no_bytes(values: dict[str, bytes]) -> bytes:
+    raise ValueError(f"a conversation has no bytes of its own: {sorted(values)}")

@@ -1,0 +1,89 @@
+"""The tables, once for SQLite and PostgreSQL. What changes here needs a file in `migrations/versions`."""
+
+from typing import Any
+
+from sqlalchemy import Column, Connection, Double, ForeignKey, Index, Integer, MetaData, Table, Text, literal_column
+
+REVISIONS = ("0001",)
+"""Every version of the schema that this code can bring up to date, the oldest first; the last is the one it uses."""
+HEAD = REVISIONS[-1]
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False, default="")
+
+
+def _seconds(name: str) -> Column[float]:
+    return Column(name, Double, nullable=False, default=0.0)
+
+
+metadata = MetaData()
+
+# A thread's lease: `run` is the process that answers, `answering` its answer, `previous` what was current
+# before. The lease is over when `run` is "" or `busy_until` (Unix seconds) has passed.
+threads = Table(
+    "threads",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("owner"),
+    _text("title"),
+    _text("folded_title"),
+    _text("root"),
+    _text("current"),
+    _seconds("created"),
+    _seconds("updated"),
+    _text("run"),
+    _text("answering"),
+    _text("previous"),
+    _seconds("busy_until"),
+)
+# Databases use a partial index only where its condition is in the statement as it stands here, not as a parameter.
+is_leased = threads.c.run != literal_column("''")
+Index("threads_by_update", threads.c.owner, threads.c.updated, threads.c.id)
+Index("threads_leased", threads.c.id, sqlite_where=is_leased, postgresql_where=is_leased)
+
+# `parts` is JSON text, not a JSON type: PostgreSQL's knows no NUL.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("thread", Text, ForeignKey("threads.id", ondelete="CASCADE"), nullable=False),
+    _text("parent"),
+    Column("depth", Integer, nullable=False),
+    _text("role"),
+    _text("parts"),
+    _seconds("at"),
+    _text("state"),
+    _text("model"),
+)
+Index("nodes_by_depth", nodes.c.thread, nodes.c.depth)
+
+# How many threads an owner has, so that a list need not count them.
+owners = Table(
+    "owners",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("threads", Integer, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("folded_name", Text, primary_key=True),
+    _text("name"),
+    _text("digest"),
+)
+
+
+def upsert(connection: Connection, table: Table) -> Any:
+    """Begin an INSERT that can say ON CONFLICT: both databases have it, SQLAlchemy has it for each apart.
+
+    The result's `rowcount` can be relied on, which SQLAlchemy promises for no INSERT by itself.
+    """
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table).execution_options(preserve_rowcount=True)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table).execution_options(preserve_rowcount=True)

@@ -1,0 +1,194 @@
+"""Conversations as the gateway keeps them, and the contract of their keeper.
+
+A thread is a tree of nodes. Its root is an id without a message: the parent of the first question, and the
+current node of a thread that is still empty. `current` is the node that the next question follows. All ids
+are UUIDv4 text. Times are Unix seconds.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from dragoman.chat import Part, Role, Text
+
+State = Literal["pending", "complete", "cancelled", "broken"]
+
+
+class Node(msgspec.Struct, frozen=True):
+    """One message. `depth` counts from 1 below the root; `state` says how an answer ended (pending: it has not).
+
+    `model` is the public model that answered.
+    """
+
+    id: str
+    thread: str
+    parent: str
+    depth: int
+    role: Role
+    parts: tuple[Part, ...]
+    at: float
+    state: State = "complete"
+    model: str = ""
+
+    @property
+    def text(self) -> str:
+        return text_of(self.parts)
+
+
+class Thread(msgspec.Struct, frozen=True):
+    """A conversation without its messages."""
+
+    id: str
+    owner: str
+    title: str
+    root: str
+    current: str
+    created: float
+    updated: float
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """What a turn in a conversation wants to begin with.
+
+    `thread` "" means a new one, unless `parent` is a message of this owner's: then its conversation.
+    `parent` "" means the current node. Without `parts` the question `parent` is answered once more.
+    `question` is an id that the caller chose for its message; "" has one made. `tokens` is the room there is for
+    the history with the question, counted by `weight`: older turns are left out whole, question and answers.
+    """
+
+    owner: str
+    parts: tuple[Part, ...]
+    thread: str = ""
+    parent: str = ""
+    question: str = ""
+    model: str = ""
+    tokens: int = 8192
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a turn stands: its conversation, its two messages, and what came before, oldest first."""
+
+    thread: Thread
+    question: str
+    answer: str
+    parent: str
+    history: tuple[Node, ...]
+    is_new: bool
+    at: float
+
+
+class Shelf(msgspec.Struct, frozen=True):
+    """Some of an owner's conversations, the latest first, and how many there are in all."""
+
+    threads: list[Thread]
+    total: int
+
+
+class Story(msgspec.Struct, frozen=True):
+    """A conversation with all its messages, parents before their children."""
+
+    thread: Thread
+    nodes: list[Node]
+
+
+class Chronicle(msgspec.Struct, frozen=True):
+    """A conversation from elsewhere: a title and messages in order, without ids."""
+
+    title: str
+    messages: list[tuple[Role, str]]
+    source: str = ""
+
+
+class Threads(Protocol):
+    """Keeps conversations. Whatever another owner has is not found.
+
+    Every method may raise StoreFailed. `lease` names the process that answers; a thread has one turn at a
+    time, whichever process it runs in.
+    """
+
+    async def begin(self, opening: Opening) -> Place:
+        """Save the question, and that an answer to it has begun, in one step.
+
+        Raises:
+            NotFound: there is no such thread or parent.
+            Conflict: a turn of this thread is under way.
+            TooLarge: the question alone is larger than `opening.tokens`.
+
+        """
+
+    async def end(self, place: Place, state: State, parts: tuple[Part, ...]) -> None:
+        """Save an answer as it ended and free the thread.
+
+        An answer that broke or was cancelled before its first word leaves the current node where it was
+        before the question; the question stays in the tree.
+        """
+
+    async def keep(self, partial: Sequence[tuple[Place, tuple[Part, ...]]]) -> None:
+        """Save what the answers under way have come to and renew their hold on their threads."""
+
+    async def shelf(self, owner: str, offset: int, limit: int, query: str = "", before: str = "") -> Shelf:
+        """List conversations, the latest first: from `offset`, or those that follow the id `before`."""
+
+    async def first(self, owner: str) -> Thread:
+        """Return the latest conversation; an empty one is made if there is none."""
+
+    async def thread(self, owner: str, id_: str) -> Thread:
+        """Return a conversation without its messages. Raises NotFound."""
+
+    async def story(self, owner: str, id_: str) -> Story:
+        """Return a conversation with all its messages. Raises NotFound."""
+
+    async def rename(self, owner: str, id_: str, title: str) -> Thread:
+        """Raises NotFound."""
+
+    async def drop(self, owner: str, id_: str) -> None:
+        """Delete a conversation; "" deletes all of this owner. Raises NotFound."""
+
+    async def adopt(self, owner: str, chronicles: Sequence[Chronicle]) -> list[Thread]:
+        """Save conversations from elsewhere, all or none."""
+
+
+class Accounts(Protocol):
+    """Keeps local accounts: a name and the digest (argon2, encoded) of a password."""
+
+    async def account(self, name: str) -> str | None:
+        """Return the digest of an account's password, None if there is no such account."""
+
+    async def put_account(self, name: str, digest: str) -> bool:
+        """Make an account or change its password. Returns whether it is new."""
+
+    async def accounts(self) -> list[str]: ...
+
+    async def drop_account(self, name: str) -> bool:
+        """Returns whether there was one."""
+
+
+TITLE_CHARACTERS = 60
+NEW_TITLE = "New chat"
+
+
+def title_of(text: str) -> str:
+    """Make a title from the first line that says something."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return (line[: TITLE_CHARACTERS - 1] + "…") if len(line) > TITLE_CHARACTERS else line or NEW_TITLE
+
+
+def text_of(parts: Sequence[Part]) -> str:
+    return "".join(part.text for part in parts if isinstance(part, Text))
+
+
+BYTES_PER_TOKEN = 3
+TOKENS_PER_NODE = 8
+TOKENS_PER_OTHER = 1_200
+
+
+def weight(parts: Sequence[Part]) -> int:
+    """Estimate the tokens that a message takes in a model's context; rather too many than too few.
+
+    Rule (docs/conversations.md): bytes of its text in UTF-8 over three, plus eight, plus 1,200 for each part
+    that is not text. English takes four bytes a token and is counted a third too high, Chinese three.
+    """
+    text = sum(len(part.text.encode()) for part in parts if isinstance(part, Text))
+    others = sum(not isinstance(part, Text) for part in parts)
+    return -(-text // BYTES_PER_TOKEN) + TOKENS_PER_NODE + TOKENS_PER_OTHER * others

@@ -1,0 +1,1 @@
+"""Message types made from the .proto files beside them by `make proto`."""
