@@ -40,7 +40,7 @@ def serve(config: Path | None, host: str | None, port: int | None, data: str | N
 def check(config: Path | None) -> None:
     """Validate the configuration; exit 2 and say where it is wrong."""
     settings = _load(config, {})
-    from dragoman.building import build_provider, routes_of
+    from dragoman.building import build_provider, routes_of, tls_context
 
     for number, row in enumerate(settings.providers):
         build_provider(settings, row, number)
@@ -48,6 +48,10 @@ def check(config: Path | None) -> None:
     routes_of(settings)
     for number, key in enumerate(settings.auth.keys):
         settings.secret(key, f"{settings.origin_of('auth.keys')}: auth.keys[{number}]")
+    for leaf in ("secret_key", "authorization_key"):
+        settings.compat_secret(leaf)
+    settings.oidc_secret()
+    tls_context(settings.server)
     names = ", ".join(f"{row.name} ({row.kind})" for row in settings.providers)
     click.echo(f"The configuration is good. Providers: {names}.")
 

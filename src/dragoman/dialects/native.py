@@ -67,8 +67,15 @@ def whole(story: Story) -> dict[str, Any]:
     """Write a conversation with its messages; parts that are not text are given as they are kept."""
     rows = []
     for node in story.nodes:
-        message: dict[str, Any] = {"id": node.id, "parent": node.parent, "role": node.role, "content": node.text, "state": node.state}
-        message |= {"model": node.model or None, "created": node.at}
+        message: dict[str, Any] = {
+            "id": node.id,
+            "parent": node.parent,
+            "role": node.role,
+            "content": node.text,
+            "state": node.state,
+            "model": node.model or None,
+            "created": node.at,
+        }
         if any(not isinstance(part, Text) for part in node.parts):
             message["parts"] = msgspec.to_builtins(node.parts)
         rows.append(message)

@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
+
+import msgspec
 
 from dragoman.chat import ChatRequest, Delta, Message, Part, Text, TextDelta, Think, ThinkDelta
 from dragoman.faults import Fault
@@ -11,7 +14,7 @@ from dragoman.people import Principal
 from dragoman.ports import Talk
 from dragoman.relay.plan import Atlas
 from dragoman.routes import Route
-from dragoman.threads import Opening, Place, State, Threads, weight
+from dragoman.threads import Node, Opening, Place, State, Threads, weight
 
 log = logging.getLogger("dragoman.conversations")
 # No provider speaks it, so every provider is asked in words.
@@ -49,11 +52,13 @@ class Talks:
             self._followed[line] = place.thread.id
             if len(self._followed) > FOLLOWED:
                 del self._followed[next(iter(self._followed))]
-        talk = TalkTurn(turn, say, place, self)
+        # A conversation may be long and its answer slow: what came before is held by the request alone.
+        slim = msgspec.structs.replace(place, history=())
+        talk = TalkTurn(turn, slim, self, _History(say.template, place.history))
         talk.intent.model = route.name
         talk.intent.own_key = principal.own_key
         self._live.add(talk)
-        turn.placed(place)
+        turn.placed(slim)
         return talk
 
     def _room(self, route: Route, max_tokens: int | None) -> int:
@@ -92,7 +97,7 @@ class Talks:
 class TalkTurn:
     """A dialect's turn whose answer is also kept. Keeps `dragoman.ports.Turn` by handing on."""
 
-    def __init__(self, turn: Talk, say: Say, place: Place, talks: Talks) -> None:
+    def __init__(self, turn: Talk, place: Place, talks: Talks, history: "_History") -> None:
         self._turn = turn
         self._talks = talks
         self._texts: list[str] = []
@@ -100,12 +105,12 @@ class TalkTurn:
         self.place = place
         self.intent = Ask(
             wire=WIRE,
-            model=say.model,
+            model="",
             body=b"",
             put=_no_bytes,
             stream=True,
-            request=_History(say.template, place),
-            max_tokens=say.template.max_tokens,
+            request=history,
+            max_tokens=history.template.max_tokens,
         )
         self.streaming = turn.streaming
         self.in_band = turn.in_band
@@ -149,16 +154,16 @@ class TalkTurn:
 class _History:
     """The request that a conversation and a question make, in words. What a model thought is not told to the next."""
 
-    def __init__(self, template: ChatRequest, place: Place) -> None:
-        self._template = template
-        self._place = place
+    def __init__(self, template: ChatRequest, nodes: Sequence[Node]) -> None:
+        self.template = template
+        self._nodes = nodes
 
     def __call__(self) -> ChatRequest:
         said = [
             Message(node.role, tuple(part for part in node.parts if not isinstance(part, Think)))
-            for node in self._place.history
+            for node in self._nodes
         ]
-        template = self._template
+        template = self.template
         return ChatRequest(
             [*template.messages, *said],
             max_tokens=template.max_tokens,
