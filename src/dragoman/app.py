@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dragoman import __version__
+from dragoman.admission.login import Logins
+from dragoman.admission.tokens import Tokens
 from dragoman.building import atlas_of, build_provider, gate_of, master_key, routes_of, tls_context
 from dragoman.legs import Leg, Patience
 from dragoman.mounting import MESSAGES, all_mounts, http_rows, http_table, message_table
@@ -25,12 +27,10 @@ from dragoman.people import Secret
 from dragoman.relay.dispatch import Dispatch
 from dragoman.relay.engine import Engine, Knowledge
 from dragoman.relay.lanes import Lane, Prober
-from dragoman.relay.login import Logins
 from dragoman.relay.lookups import Lookups
 from dragoman.relay.pool import Pool
 from dragoman.relay.retry import Budget
 from dragoman.relay.talks import Talks
-from dragoman.relay.tokens import Tokens
 from dragoman.routes import Credential
 from dragoman.sections import ProviderSettings
 from dragoman.settings import Settings

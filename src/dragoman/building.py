@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
+from dragoman.admission.gate import Gate
+from dragoman.admission.tokens import Tokens
 from dragoman.faults import Misconfigured
 from dragoman.people import Principal, Secret
 from dragoman.ports import Provider
-from dragoman.relay.gate import Gate
 from dragoman.relay.plan import Atlas, Defaults
-from dragoman.relay.tokens import Tokens
 from dragoman.routes import Route
 from dragoman.sections import ProviderSettings, Server
 from dragoman.settings import Settings, explain, suggest

@@ -11,9 +11,7 @@ import click
 from dragoman import __version__
 from dragoman.faults import Misconfigured
 from dragoman.settings import Settings, load
-
-CONFIG = click.option("--config", type=click.Path(path_type=Path), help="Configuration file.")
-DATA = click.option("--data", help="Folder for the master key and other state.")
+from dragoman.user_commands import CONFIG, DATA, user
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,6 +39,7 @@ def check(config: Path | None) -> None:
     """Validate the configuration; exit 2 and say where it is wrong."""
     settings = _load(config, {})
     from dragoman.building import build_provider, routes_of, tls_context
+    from dragoman.wires.oidc import build_issuer
 
     for number, row in enumerate(settings.providers):
         build_provider(settings, row, number)
@@ -50,7 +49,8 @@ def check(config: Path | None) -> None:
         settings.secret(key, f"{settings.origin_of('auth.keys')}: auth.keys[{number}]")
     for leaf in ("secret_key", "authorization_key"):
         settings.compat_secret(leaf)
-    settings.oidc_secret()
+    if settings.auth.oidc:
+        build_issuer(settings.auth.oidc, settings.oidc_secret())
     tls_context(settings.server)
     names = ", ".join(f"{row.name} ({row.kind})" for row in settings.providers)
     click.echo(f"The configuration is good. Providers: {names}.")
@@ -89,6 +89,9 @@ def extras(config: Path | None) -> None:
     settings = _load(config, {})
     if any(row.kind == "local" for row in settings.providers):
         click.echo("local")
+
+
+cli.add_command(user)
 
 
 def _load(config: Path | None, flags: dict[str, Any]) -> Settings:

@@ -145,6 +145,24 @@ class Exchange(Protocol):
         """Give the connection back if its message ended, else cut it. Safe to call twice."""
 
 
+ERROR_BODY_BYTES = 64 * 1024
+
+
+async def read_all(exchange: Exchange, limit_bytes: int = ERROR_BODY_BYTES) -> bytes:
+    """Read an answer up to a limit; what is beyond it is left."""
+    pieces: list[bytes] = []
+    size = 0
+    while size < limit_bytes:
+        data = await exchange.read()
+        if data is None:
+            continue
+        if not data:
+            break
+        pieces.append(data)
+        size += len(data)
+    return b"".join(pieces)[:limit_bytes]
+
+
 class Upstream(Protocol):
     async def call(self, outbound: Outbound, patience: Patience) -> Exchange:
         """Send a request and wait for the head of its answer.

@@ -15,10 +15,9 @@ import msgspec
 
 from dragoman.app import App
 from dragoman.faults import Fault, Misconfigured
-from dragoman.legs import Exchange, Outbound, Patience, origin_of
+from dragoman.legs import Exchange, Outbound, Patience, origin_of, read_all
 from dragoman.net.deadlines import Wheel
 from dragoman.net.upstream import Bounds, Upstreams
-from dragoman.relay.lanes import read_all
 from dragoman.sections import Log
 from dragoman.serving import bind, on_loop
 from dragoman.settings import Settings

@@ -96,7 +96,7 @@ def password(name: str, config: Path | None, data: str | None) -> None:
 
 
 def _name(name: str) -> str:
-    from dragoman.passwords import checked_name
+    from dragoman.admission.passwords import checked_name
 
     with _mistakes():
         return checked_name(name)
@@ -104,7 +104,7 @@ def _name(name: str) -> str:
 
 def _digest() -> str:
     """Ask for a new password. Raises Mistake."""
-    from dragoman.passwords import Passwords, checked_password
+    from dragoman.admission.passwords import Passwords, checked_password
 
     with _mistakes():
         return Passwords().digest(checked_password(_given().reveal()))

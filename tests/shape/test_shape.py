@@ -13,7 +13,7 @@ TESTS = ROOT / "tests"
 FILES = sorted(path for path in SOURCE.rglob("*.py") if not path.stem.endswith("_pb2"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 BANNED = {"utils", "helpers", "common", "base", "misc", "manager", "service", "handler", "impl", "processor"}
-RELAY_LINES = 2_000
+RELAY_LINES = 1_500
 FILE_LINES = 420
 FUNCTION_LINES = 50
 # Files whose own test file is still to come: covered by the tests named here. May only shrink.
@@ -124,7 +124,7 @@ def test_the_middle_names_no_dialect_and_no_provider() -> None:
     found = {
         (relative(path), node.value)
         for path, tree in TREES.items()
-        if path.parent.name in ("relay", "net", "watch")
+        if path.parent.name in ("admission", "relay", "net", "store", "watch")
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and node.value in named
     }

@@ -21,11 +21,11 @@ from dragoman.faults import (
     Unsupported,
 )
 from dragoman.intents import Ask, Forward, Say
-from dragoman.legs import Leg, Outbound, Upstream
+from dragoman.legs import Leg, Outbound, Upstream, read_all
 from dragoman.ports import Attempt, Turn
 from dragoman.relay import plan, retry
 from dragoman.relay.health import Breaker
-from dragoman.relay.lanes import Lane, read_all
+from dragoman.relay.lanes import Lane
 from dragoman.relay.pool import Member
 from dragoman.relay.pump import Pump
 from dragoman.relay.settle import Call

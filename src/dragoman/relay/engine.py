@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import cast
 
+from dragoman.admission.gate import ANONYMOUS, Gate
 from dragoman.chat import estimate_tokens
 from dragoman.faults import (
     Cancelled,
@@ -27,7 +28,6 @@ from dragoman.people import Principal
 from dragoman.ports import Ledger, Lookup, Mount, Note, Outcome, Session, Talk, Turn
 from dragoman.relay.crossing import choose
 from dragoman.relay.dispatch import Dispatch, Rest
-from dragoman.relay.gate import ANONYMOUS, Gate
 from dragoman.relay.lookups import Lookups
 from dragoman.relay.plan import Atlas
 from dragoman.relay.settle import Call

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 
 from dragoman.faults import Fault
-from dragoman.legs import Exchange, Patience, Upstream
+from dragoman.legs import Patience, Upstream, read_all
 from dragoman.ports import Provider
 from dragoman.relay.health import Breaker
 from dragoman.relay.plan import Atlas
@@ -15,7 +15,6 @@ log = logging.getLogger("dragoman.providers")
 PROBE_S = 3.0
 AGAIN_WHEN_DOWN_S = 10.0
 AGAIN_WHEN_UP_S = 300.0
-ERROR_BODY_BYTES = 64 * 1024
 
 
 class Lane:
@@ -79,18 +78,3 @@ class Prober:
         else:
             lane.state = "up"
             self._atlas.found[lane.name] = lane.provider.listing(body) if exchange.status == 200 else []
-
-
-async def read_all(exchange: Exchange, limit_bytes: int = ERROR_BODY_BYTES) -> bytes:
-    """Read an answer up to a limit; what is beyond it is left."""
-    pieces: list[bytes] = []
-    size = 0
-    while size < limit_bytes:
-        data = await exchange.read()
-        if data is None:
-            continue
-        if not data:
-            break
-        pieces.append(data)
-        size += len(data)
-    return b"".join(pieces)[:limit_bytes]

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from dragoman.admission.gate import Gate
+from dragoman.admission.login import Logins
 from dragoman.faults import NotFound
 from dragoman.intents import (
     Adopt,
@@ -15,8 +17,6 @@ from dragoman.intents import (
     Wish,
 )
 from dragoman.people import Principal
-from dragoman.relay.gate import Gate
-from dragoman.relay.login import Logins
 from dragoman.relay.plan import Atlas
 from dragoman.routes import ModelCard
 from dragoman.threads import Shelf, Thread, Threads, title_of

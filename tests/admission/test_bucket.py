@@ -1,4 +1,4 @@
-from dragoman.relay.bucket import Bucket
+from dragoman.admission.bucket import Bucket
 
 
 def test_a_bucket_empties_and_fills_evenly() -> None:

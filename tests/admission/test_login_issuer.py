@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from logging_in import DIGEST, TOKENS, Clock, Kept, owner, refusal
 
+from dragoman.admission.login import FAILURES_OF_ONE_NAME, KEPT, Logins
 from dragoman.faults import Broken, Busy, ConnectFailed, Fault, KeyRejected, Unauthenticated
 from dragoman.net.deadlines import Wheel
 from dragoman.net.upstream import Bounds, Upstreams
 from dragoman.people import Secret
-from dragoman.relay.login import FAILURES_OF_ONE_NAME, KEPT, Logins
 from dragoman.sections import Oidc
 from dragoman.wires.oidc import build_issuer
 from gateway import free_port

@@ -12,12 +12,11 @@ from typing import Protocol
 
 import msgspec
 
+from dragoman.admission.passwords import Passwords, checked_name, folded, is_possible
+from dragoman.admission.tokens import Tokens
 from dragoman.faults import Broken, Fault, TooMany, Unauthenticated
-from dragoman.legs import Outbound, Patience, Reply, Upstream
-from dragoman.passwords import Passwords, checked_name, folded, is_possible
+from dragoman.legs import Outbound, Patience, Reply, Upstream, read_all
 from dragoman.people import Secret
-from dragoman.relay.lanes import read_all
-from dragoman.relay.tokens import Tokens
 from dragoman.threads import Accounts
 
 WRONG = "The name or the password is not right."

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NAME_CHARACTERS = 200
 FEWEST_CHARACTERS = 8
 LARGEST_BYTES = 1024
-# Accounts of an OpenID provider are named so (relay/login.py), and nobody else may be.
+# Accounts of an OpenID provider are named so (admission/login.py), and nobody else may be.
 FOREIGN = ("oidc:", "oidc-name:")
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection
 
+from dragoman.admission.bucket import Bucket
+from dragoman.admission.tokens import Tokens
 from dragoman.faults import Forbidden, TooMany, Unauthenticated
 from dragoman.people import Principal, Secret
 from dragoman.ports import Mount
-from dragoman.relay.bucket import Bucket
-from dragoman.relay.tokens import Tokens
 
 ANONYMOUS = Principal("anonymous")
 WRONG_SECRETS_A_MINUTE = 20

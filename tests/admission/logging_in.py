@@ -2,11 +2,11 @@
 
 import pytest
 
+from dragoman.admission.login import Logins
+from dragoman.admission.passwords import Passwords, folded
+from dragoman.admission.tokens import Tokens
 from dragoman.faults import Fault, StoreFailed
-from dragoman.passwords import Passwords, folded
 from dragoman.people import Secret
-from dragoman.relay.login import Logins
-from dragoman.relay.tokens import Tokens
 
 PASSWORD = Secret("correct horse battery")
 DIGEST = Passwords().digest(PASSWORD)

@@ -1,10 +1,10 @@
 import pytest
 
+from dragoman.admission.gate import WRONG_SECRETS_A_MINUTE, Gate
+from dragoman.admission.tokens import Tokens
 from dragoman.faults import Forbidden, TooMany, Unauthenticated
 from dragoman.people import Principal, Secret
 from dragoman.ports import Mount
-from dragoman.relay.gate import WRONG_SECRETS_A_MINUTE, Gate
-from dragoman.relay.tokens import Tokens
 
 SECRET = "the secret that signs"
 KEYS = {"right-key": Principal("me"), "ndjson-key": Principal("relay"), SECRET: Principal("master")}
