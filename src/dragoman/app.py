@@ -129,7 +129,8 @@ class App:
         if server.grpc_port:
             from dragoman.net.grpc_host import Address, GrpcHost
 
-            address = Address(server.host, server.grpc_port, server.tls_cert, server.tls_key)
+            services = tuple({mount.path.split("/")[1]: None for mount in mounts if mount.method == "GRPC"})
+            address = Address(server.host, server.grpc_port, services, server.tls_cert, server.tls_key)
             self.grpc = GrpcHost(message_table(engine, mounts, "GRPC").row, address, server.max_body_bytes, number)
         listener = Listener(http_table([*self._health(), *rows]), timing, others)
         return listener.server(wheel, self._drain, self.upgrades.upgraded, Tls(server.tls_cert, server.tls_key))
@@ -145,7 +146,7 @@ class App:
 
     def _health(self) -> list[Row]:
         rows = [("/health/live", _live), ("/health/ready", self._ready)]
-        return [Row("GET", path, None, entry, entry) for path, entry in rows]
+        return [Row("GET", path, None, entry) for path, entry in rows]
 
     async def _ready(self, leg: Leg) -> None:
         """Ready: not draining, and some provider is up. Says which, but not why not."""

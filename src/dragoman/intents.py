@@ -77,8 +77,8 @@ class Say(msgspec.Struct):
 
     `parts`, `thread`, `parent` and `question` as in `dragoman.threads.Opening`. `template` holds what goes
     with the question: system messages, and settings such as temperature. `follow`: where no thread is named,
-    the last one that was talked in under this name is continued. `wire` names the dialect, for the
-    record. A `model` that nobody serves, or "", means the default one.
+    the last one that was talked in under this name is continued, unless it is to begin `anew`. `wire` names the
+    dialect, for the record. A `model` that nobody serves, or "", means the default one.
     """
 
     wire: str
@@ -88,6 +88,7 @@ class Say(msgspec.Struct):
     parent: str = ""
     question: str = ""
     follow: str = ""
+    anew: bool = False
     template: ChatRequest = msgspec.field(default_factory=lambda: ChatRequest([]))
     stream: bool = True
     loose: bool = True

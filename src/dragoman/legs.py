@@ -212,8 +212,10 @@ class Leg(Protocol):
         the next `write` waits for it.
         """
 
-    async def finish(self, pieces: list[bytes]) -> None:
-        """Send the last pieces and end the answer as complete."""
+    async def finish(self, pieces: list[bytes], reply: Reply | None = None) -> None:
+        """Send the last pieces and end the answer as complete; `reply` as for `cut`, where the pieces say in band
+        that it failed.
+        """
 
     def cut(self, reply: Reply) -> None:
         """End the answer so that the caller can see that it is not complete. `reply` is how the dialect would

@@ -36,7 +36,7 @@ def http_rows(engine: Engine, mounts: Iterable[Mount], *, alone: bool = False) -
     for (method, path, crosses), group in groupby(sorted(mounts, key=place), key=place):
         for together in [tuple(group)] if crosses else [(mount,) for mount in group]:
             first = together[-1]
-            wrong = partial(engine.wrong_method, first, method)
+            wrong = partial(engine.wrong_method, first)
             rows.append(Row(method, path, first.when, partial(engine.serve, together), wrong))
     return rows
 

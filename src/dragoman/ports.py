@@ -35,6 +35,10 @@ class Turn(Protocol):
         """Whether what `fail` says is a proper end in this dialect, after which the answer ends as any other."""
 
     @property
+    def early(self) -> bool:
+        """Whether the head of the answer goes out before a provider is asked. What fails then, `fail` says."""
+
+    @property
     def label(self) -> str:
         """The name by which the caller may stop this answer, "" for none."""
 

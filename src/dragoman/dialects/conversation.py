@@ -177,6 +177,7 @@ class BackendTurn:
 
     in_band = False
     label = ""
+    early = False
     status = 200
 
     def __init__(self, intent: Forward, headers: Headers, change: Any) -> None:

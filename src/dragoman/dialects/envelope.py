@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from dragoman.chat import Answer, ChatRequest, Delta, End, Message, Text
-from dragoman.faults import Fault, Malformed
+from dragoman.faults import Fault, Malformed, NotFound
 from dragoman.intents import Login, Say
 from dragoman.legs import Head, Headers, Reply
 from dragoman.people import Secret
@@ -109,6 +109,8 @@ class _Params(msgspec.Struct):
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
     stop: str | list[str] | None = None
 
 
@@ -157,7 +159,13 @@ def _settings(more: dict[str, Any]) -> tuple[ChatRequest, str]:
     system = more.get("systemMessage")
     messages = [Message("system", (Text(system),))] if isinstance(system, str) and system else []
     template = ChatRequest(
-        messages, max_tokens=params.max_tokens, temperature=params.temperature, top_p=params.top_p, stop=stop
+        messages,
+        max_tokens=params.max_tokens,
+        temperature=params.temperature,
+        top_p=params.top_p,
+        presence_penalty=params.presence_penalty,
+        frequency_penalty=params.frequency_penalty,
+        stop=stop,
     )
     check(template)
     return template, params.model or ""
@@ -243,11 +251,24 @@ class LoggedIn:
         return Reply(200, [*JSON, *cors(self._head)], good(encode(found), self._head.at))
 
 
+class Nowhere(_Envelope):
+    """A path of this system that nobody serves."""
+
+    late = False
+
+    def claim(self) -> Secret | None:
+        raise NotFound(THEIRS)
+
+    def receive(self, data: bytes) -> Turn | None:  # noqa: ARG002 - it never comes to that
+        return None
+
+
 _TOKEN = "/api/v1/token/getInfo"  # noqa: S105 - a path
 _WAYS: tuple[tuple[str, Callable[[Head], TokenByQuery]], ...] = (("GET", TokenByQuery), ("POST", TokenByBody))
 
 mounts: tuple[Mount, ...] = (
     Mount("POST", "/api/v1/gpt/getInfo", GetInfo, own_key=True),
     *(Mount(method, _TOKEN, session, public=True) for method, session in _WAYS),
+    Mount("*", "/api/v1/*", Nowhere),
     *preflights("/api/v1/gpt/getInfo", _TOKEN),
 )

@@ -14,7 +14,7 @@ from dragoman.legs import Head, Reply
 from dragoman.people import Secret, shown_key
 from dragoman.ports import Mount, Turn
 from dragoman.wires.grpc_status import named
-from dragoman.wires.prompts import new_or, normalised
+from dragoman.wires.prompts import NEW, new_or, normalised
 from dragoman.wires.proto.chat_pb2 import askrequest, askresponse
 from dragoman.wires.talking import Speaking, question, said_in
 
@@ -42,18 +42,19 @@ class Asking:
         except DecodeError:
             raise Malformed("The message is not an askrequest.") from None
         thread = new_or(asked.conversation_id)
-        follow = "" if asked.conversation_id or any(map(self.head.get, PROXIED)) else self._channel()
         say = Say(
             WIRE,
             question(normalised(asked.prompt), "prompt"),
             thread=thread,
             parent=new_or(asked.parent_id) if thread else "",
-            follow=follow,
+            follow=self._channel(),
+            anew=asked.conversation_id == NEW,
         )
         return DeltasTurn(say)
 
     def _channel(self) -> str:
-        return (self.head.get(b":peer") or b"").decode("latin-1")
+        is_shared = any(map(self.head.get, PROXIED))
+        return "" if is_shared else (self.head.get(b":peer") or b"").decode("latin-1")
 
     def refuse(self, fault: Fault) -> Reply:
         return Reply(0, named(fault), ERROR)

@@ -21,7 +21,8 @@ from dragoman.wires.openai_http import error_body
 
 WIRE = "ndjson"
 DENIED = "权限不足"
-LINE_CHARACTERS = 1_000
+# A control character takes six bytes in JSON.
+LINE_CHARACTERS = 600
 DONE = b'{"done":true,"error":false,"content":"[DONE]"}'
 LINES: Headers = [
     (b"content-type", b"application/x-ndjson; charset=utf-8"),
@@ -72,6 +73,7 @@ class LinesTurn:
     streaming = True
     in_band = True
     label = ""
+    early = True
     status = 200
 
     def __init__(self, model: str, document: Document, head: Head) -> None:

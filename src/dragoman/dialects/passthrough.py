@@ -160,6 +160,7 @@ class PassTurn:
     streaming = True
     in_band = False
     label = ""
+    early = False
     status = 200
 
     def __init__(self, intent: Forward) -> None:

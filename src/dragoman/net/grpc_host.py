@@ -31,10 +31,11 @@ OPTIONS = [
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where to listen, with the files of a certificate chain and its key (PEM), or neither."""
+    """Where to listen, with the files of a certificate chain and its key (PEM), or neither; `services` by name."""
 
     host: str
     port: int
+    services: tuple[str, ...]
     cert: str = ""
     key: str = ""
 
@@ -46,6 +47,7 @@ class GrpcHost:
         self._find = find
         self._number = number
         self._address = address
+        self._services = address.services
         options = [*OPTIONS, ("grpc.max_receive_message_length", max_bytes), ("grpc.max_send_message_length", -1)]
         self._server = grpc.aio.server(options=options)
         self._server.add_generic_rpc_handlers((Methods(self._method),))
@@ -68,7 +70,8 @@ class GrpcHost:
                 f"cannot listen for gRPC on {given.host}, port {given.port}: it is in use or not ours; "
                 f"choose another with server.grpc_port, or 0 for none ({type(error).__name__})"
             ) from None
-        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        for service in ("", *self._services):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self) -> None:
         """Take no further calls. What is under way goes on until `stop`."""

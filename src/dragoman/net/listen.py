@@ -12,6 +12,7 @@ import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -115,7 +116,7 @@ class HttpLeg:
         front, self._front = self._front, b""
         return self._connection.push(self._cycle, front, data)
 
-    async def finish(self, pieces: list[bytes]) -> None:
+    async def finish(self, pieces: list[bytes], reply: Reply | None = None) -> None:  # noqa: ARG002 - as for `cut`
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         front, self._front = self._front, b""
         self._connection.end(self._cycle, front, data, lingers=self._lingers)
@@ -155,15 +156,15 @@ class Tls(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A mounted entry, and the one that answers when the path is right and the method is not. `parallel`: how
-    many messages of one connection it answers at once.
+    """A mounted entry, and who says which methods there are when the path is right and the method is not.
+    `parallel`: how many messages of one connection it answers at once.
     """
 
     method: str
     path: str
     when: Callable[[Head], bool] | None
     entry: Entry
-    wrong_method: Entry | None = None
+    wrong_method: Callable[[str, Leg], Awaitable[None]] | None = None
     parallel: int = 1
 
 
@@ -188,13 +189,13 @@ class Table:
 
     def find(self, head: Head) -> Entry:
         """Return who serves this request; the last rows take every path."""
-        wrong = None
+        others: list[Row] = []
         for row in self._fitting(head):
             if row.method == head.method:
                 return row.entry
             if row.method == "*":
-                return wrong or row.entry
-            wrong = wrong or row.wrong_method
+                return _wrong_method(others) if others else row.entry
+            others.append(row)
         raise LookupError(head.path)
 
     def row(self, head: Head) -> Row:
@@ -211,6 +212,15 @@ class Table:
         for row in self._prefixes:
             if head.path.startswith(row.path) and (row.when is None or row.when(head)):
                 yield row
+
+
+def _wrong_method(rows: list[Row]) -> Entry:
+    """Let a row say which methods its path takes; whoever answers preflights has the least to say."""
+    methods = sorted({row.method for row in rows})
+    row = min(rows, key=lambda row: row.method == "OPTIONS")
+    if row.wrong_method is None:
+        return row.entry
+    return partial(row.wrong_method, ", ".join(methods))
 
 
 class Listener:

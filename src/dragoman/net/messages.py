@@ -163,8 +163,10 @@ class MessageLeg:
         if not self.push(pieces):
             await self._messages.outlet.room()
 
-    async def finish(self, pieces: list[bytes]) -> None:
+    async def finish(self, pieces: list[bytes], reply: Reply | None = None) -> None:
         self._callback = None
+        if reply is not None:
+            self._end(0 if reply.status in OK else reply.status, reply.headers)
         self.push(pieces)
 
     def cut(self, reply: Reply) -> None:

@@ -13,6 +13,7 @@ def choose(mounts: Sequence[Mount], head: Head, body: bytes, kin: Callable[[Secr
     `kin` says what kind of key a secret is, "" for none of the kinds that a mount may name.
     """
     rules = [(mount, mount.crossing) for mount in mounts if mount.crossing]
+    rules.sort(key=lambda rule: rule[1].fits is None)
     accept = (head.get(b"accept") or b"").lower()
     for mount, crossing in rules:
         if crossing.accept in accept:

@@ -182,6 +182,9 @@ class Engine:
         budget = self._dispatch.budget
         budget.calls += 1
         try:
+            if turn.early:
+                await leg.open(turn.status, turn.opening([]), None)
+                await leg.write([b""])
             await self._dispatch.answer(turn, route, call, leg, rest)
         except Fault as fault:
             await self._broken(turn, call, session, leg, fault)
@@ -200,10 +203,11 @@ class Engine:
         if not leg.opened:
             await _settle(call, "refused" if fault.blame == "caller" else "failed", fault.status, fault)
             raise fault
-        await _settle(call, "abandoned" if isinstance(fault, Cancelled) else "truncated", 200, fault)
+        outcome: Outcome = "truncated" if call.first_byte_at is not None else "failed"
+        await _settle(call, "abandoned" if isinstance(fault, Cancelled) else outcome, 200, fault)
         pieces = turn.fail(fault)
         if turn.in_band:
-            await leg.finish(pieces)
+            await leg.finish(pieces, session.refuse(fault))
             return
         if pieces:
             await leg.write(pieces)

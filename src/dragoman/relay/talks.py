@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from dragoman.chat import ChatRequest, Delta, Message, Part, Text, TextDelta, Think, ThinkDelta
-from dragoman.faults import Fault
+from dragoman.faults import Fault, NotFound
 from dragoman.intents import Ask, Say
 from dragoman.legs import Headers
 from dragoman.people import Principal
@@ -36,17 +36,23 @@ class Talks:
     async def begin(self, turn: Talk, say: Say, route: Route, principal: Principal) -> "TalkTurn":
         """Save the question and read what came before it. Raises what `Threads.begin` raises."""
         line = (principal.name, say.follow)
+        followed = "" if say.thread or say.anew else self._followed.get(line, "")
         system = [part for message in say.template.messages for part in message.parts]
         opening = Opening(
             owner=principal.name,
             parts=say.parts,
-            thread=say.thread or (self._followed.get(line, "") if say.follow else ""),
+            thread=say.thread or followed,
             parent=say.parent,
             question=say.question,
             model=route.name,
             tokens=max(1, self._room(route, say.template.max_tokens) - (weight(system) if system else 0)),
         )
-        place = await self._saved(opening)
+        try:
+            place = await self._saved(opening)
+        except NotFound:
+            if not followed:
+                raise
+            place = await self._saved(msgspec.structs.replace(opening, thread=""))
         if say.follow:
             self._followed.pop(line, None)
             self._followed[line] = place.thread.id
@@ -115,6 +121,7 @@ class TalkTurn:
         self.streaming = turn.streaming
         self.in_band = turn.in_band
         self.status = turn.status
+        self.early = turn.early
         self.label = turn.label
 
     def opening(self, headers: Headers) -> Headers:
@@ -170,6 +177,8 @@ class _History:
             temperature=template.temperature,
             top_p=template.top_p,
             top_k=template.top_k,
+            presence_penalty=template.presence_penalty,
+            frequency_penalty=template.frequency_penalty,
             stop=template.stop,
             user=template.user,
         )

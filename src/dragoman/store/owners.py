@@ -14,7 +14,6 @@ from dragoman.store.schema import owners, threads, upsert
 from dragoman.threads import Thread
 
 _COUNT = select(owners.c.threads).where(owners.c.name == bindparam("owner"))
-_LOCK = _COUNT.with_for_update()
 _LESS = update(owners).where(owners.c.name == bindparam("owner"))
 _NONE_LEFT = delete(owners).where(owners.c.name == bindparam("owner"), owners.c.threads == 0)
 
@@ -25,26 +24,19 @@ def count_threads(connection: Connection, owner: str) -> int:
 
 
 def lock_owner(connection: Connection, owner: str) -> None:
-    """Wait until no other transaction adds or removes conversations of this owner, and have it stay so."""
-    connection.execute(_LOCK, {"owner": key_of(owner)})
+    """Wait until no other transaction adds or removes conversations of this owner, and have it stay so.
+
+    An owner who is not there yet is made, since there is nothing else to lock; `count_down` removes it.
+    """
+    _count_up(connection, owner, 0)
 
 
 def add_threads(connection: Connection, owner: str, titles: Sequence[str], now: float) -> list[Thread]:
     """Make empty conversations; locks the owner."""
-    count_up(connection, owner, len(titles))
+    _count_up(connection, owner, len(titles))
     rows = [_row(owner, title, now) for title in titles]
     connection.execute(insert(threads), rows)
     return [Thread(r["id"], owner, r["title"], r["root"], r["current"], now, now) for r in rows]
-
-
-def count_up(connection: Connection, owner: str, added: int) -> None:
-    """Note more conversations, or none to lock an owner who may not be there yet."""
-    more = upsert(connection, owners).values(name=key_of(owner), threads=added)
-    connection.execute(
-        more.on_conflict_do_update(
-            index_elements=[owners.c.name], set_={"threads": owners.c.threads + more.excluded.threads}
-        )
-    )
 
 
 def count_down(connection: Connection, owner: str, removed: int) -> None:
@@ -52,6 +44,15 @@ def count_down(connection: Connection, owner: str, removed: int) -> None:
     key = {"owner": key_of(owner)}
     connection.execute(_LESS.values(threads=owners.c.threads - removed), key)
     connection.execute(_NONE_LEFT, key)
+
+
+def _count_up(connection: Connection, owner: str, added: int) -> None:
+    more = upsert(connection, owners).values(name=key_of(owner), threads=added)
+    connection.execute(
+        more.on_conflict_do_update(
+            index_elements=[owners.c.name], set_={"threads": owners.c.threads + more.excluded.threads}
+        )
+    )
 
 
 def _row(owner: str, title: str, now: float) -> dict[str, Any]:

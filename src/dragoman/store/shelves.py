@@ -7,7 +7,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, tupl
 
 from dragoman.chat import Text
 from dragoman.faults import NotFound
-from dragoman.store.owners import add_threads, count_down, count_threads, count_up, lock_owner
+from dragoman.store.owners import add_threads, count_down, count_threads, lock_owner
 from dragoman.store.rows import (
     FOLDED_LIMIT,
     THREAD,
@@ -64,7 +64,7 @@ def list_threads(connection: Connection, owner: str, offset: int, limit: int, qu
 
 def latest_thread(connection: Connection, owner: str, now: float) -> Thread:
     """Do what `dragoman.threads.Threads.first` promises."""
-    count_up(connection, owner, 0)
+    lock_owner(connection, owner)
     row = connection.execute(_LATEST, {"of_owner": key_of(owner)}).one_or_none()
     return thread_of(row, owner) if row else add_threads(connection, owner, [NEW_TITLE], now)[0]
 

@@ -86,6 +86,8 @@ def check(template: ChatRequest) -> None:
         ("max_tokens", template.max_tokens, 1, TOKENS_MOST),
         ("temperature", template.temperature, 0, 2),
         ("top_p", template.top_p, 0, 1),
+        ("presence_penalty", template.presence_penalty, -2, 2),
+        ("frequency_penalty", template.frequency_penalty, -2, 2),
     ):
         if value is not None and not least <= value <= most:
             raise Malformed(f"{field} must be a number from {least} to {most}.", field=field)

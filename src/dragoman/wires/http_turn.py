@@ -71,6 +71,7 @@ class HttpTurn(Generic[Wish]):
 
     in_band = False
     label = ""
+    early = False
     status = 200
 
     def __init__(

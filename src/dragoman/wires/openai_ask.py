@@ -311,6 +311,8 @@ def compose(request: ChatRequest, model: str, *, stream: bool) -> bytes:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     plain = {
         "max_tokens": request.max_tokens,
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
         "temperature": request.temperature,
         "top_p": request.top_p,
         "stop": list(request.stop) or None,

@@ -22,6 +22,7 @@ class Speaking:
     streaming = True
     in_band = True
     label = ""
+    early = False
     status = 200
 
     def __init__(self, intent: Say) -> None:
