@@ -117,9 +117,9 @@ class App:
     def _listen(self, wheel: Wheel, lines_port: int | None) -> DrainingServer:
         server, engine = self.settings.server, self.engine
         timing = Timing(server.header_s, server.body_s, server.write_s, server.keep_alive_s, server.max_connections)
-        mounts = all_mounts(self.settings.compat, self.providers)
-        rows = http_rows(engine, [mount for mount in mounts if mount.method not in MESSAGES])
-        lines = http_rows(engine, [mount for mount in mounts if mount.stays or mount.path == "*"], alone=True)
+        mounts = all_mounts(self.providers)
+        rows = http_rows(engine, [mount for mount in mounts if mount.method not in MESSAGES], self.settings.compat.chat)
+        lines = http_rows(engine, [mount for mount in mounts if mount.stays], "ndjson")
         others = {} if lines_port is None else {lines_port: http_table([*self._health(), *lines])}
         number = Numbers()
         terms = Terms(server.header_s, server.write_s, server.max_body_bytes, server.max_connections)

@@ -10,27 +10,27 @@ from dragoman import dialects
 from dragoman.net.listen import Row, Table
 from dragoman.ports import Mount
 from dragoman.relay.engine import Engine
-from dragoman.sections import Compat
 
 MESSAGES = ("WS", "GRPC")
 
 
-def all_mounts(compat: Compat, providers: Collection[str]) -> list[Mount]:
-    """Collect what the dialects mount here; `[compat] chat` leaves one of those that share a path."""
+def all_mounts(providers: Collection[str]) -> list[Mount]:
+    """Collect what the dialects mount here."""
     found: list[Mount] = []
     for module in pkgutil.iter_modules(dialects.__path__):
         mounts: tuple[Mount, ...] = importlib.import_module(f"dragoman.dialects.{module.name}").mounts
-        found += [mount for mount in mounts if mount.crossing is None or compat.chat in ("auto", mount.crossing.name)]
+        found += mounts
     found = [mount for mount in found if not mount.needs or mount.needs in providers]
     taken = {(mount.method, mount.path) for mount in found if mount.needs}
     return [mount for mount in found if mount.needs or (mount.method, mount.path) not in taken]
 
 
-def http_rows(engine: Engine, mounts: Iterable[Mount], *, alone: bool = False) -> list[Row]:
-    """Make rows for HTTP; mounts that cross on one path become one row, unless one dialect is `alone`."""
+def http_rows(engine: Engine, mounts: Iterable[Mount], chat: str) -> list[Row]:
+    """Make rows for HTTP. Mounts that cross on one path become one row; `chat` ("auto": none) leaves one of them."""
+    mounts = [mount for mount in mounts if mount.crossing is None or chat in ("auto", mount.crossing.name)]
 
     def place(mount: Mount) -> tuple[str, str, bool]:
-        return mount.method, mount.path, mount.crossing is not None and not alone
+        return mount.method, mount.path, mount.crossing is not None and chat == "auto"
 
     rows = []
     for (method, path, crosses), group in groupby(sorted(mounts, key=place), key=place):
@@ -53,5 +53,6 @@ def message_table(engine: Engine, mounts: Iterable[Mount], method: str, *, any_p
     table = Table()
     for mount in mounts:
         if mount.method == method and (any_path or not mount.path.endswith("*")):
-            table.add(Row(method, mount.path, mount.when, partial(engine.serve, (mount,)), None, mount.parallel))
+            entry = partial(engine.serve, (mount,))
+            table.add(Row(method, mount.path, mount.when, entry, None, mount.parallel, mount.urgent))
     return table

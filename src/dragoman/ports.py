@@ -120,7 +120,8 @@ class Mount(msgspec.Struct, frozen=True):
     `public`: no key is asked for. `door` is the name by which `[auth] anonymous` opens it to callers without
     one. `own_key`: with `[compat] bring_your_own_key` a key that is not ours is one for the provider.
     `needs`: only where a provider of that name is configured, and then instead of the mount that needs none.
-    `parallel`: how many messages of one connection are answered at once; further ones wait in order.
+    `parallel`: how many messages of one connection are answered at once; further ones wait in order,
+    but for those of which `urgent` is true.
     `stays`: on a listener of its own, which `[compat] server_port` opens, this is there.
     """
 
@@ -134,6 +135,7 @@ class Mount(msgspec.Struct, frozen=True):
     own_key: bool = False
     needs: str = ""
     parallel: int = 1
+    urgent: Callable[[bytes], bool] | None = None
     stays: bool = False
 
 

@@ -54,7 +54,7 @@ class Asking(Browsable):
                 "body.prompt", "ensure this value has at least 1 characters", "value_error.any_str.min_length"
             )
         thread = new_or(self.head.path.removeprefix("/ask/"))
-        if self.head.path == "/ask/":
+        if "/" in self.head.path.removeprefix("/ask/") or self.head.path == "/ask/":
             raise NotFound("Not Found", kind="path")
         # What is given beside `new` is ignored.
         say = Say(WIRE, question(text, "prompt"), thread=thread, parent=(parent or "") if thread else "")
@@ -80,7 +80,8 @@ class Asking(Browsable):
             row = {"loc": fault.field.split("."), "msg": fault.message, "type": fault.kind}
             return Reply(fault.status, headers, encode({"detail": [row]}))
         if fault.code in BY_STATUS or fault.kind == "path":
-            return Reply(fault.status, headers, encode({"detail": fault.message}))
+            said = "Method Not Allowed" if fault.code == "method_not_allowed" else fault.message
+            return Reply(fault.status, headers, encode({"detail": said}))
         return Reply(200, headers, encode({"response": BUSY, "detail": fault.message}))
 
 

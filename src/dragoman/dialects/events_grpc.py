@@ -18,6 +18,7 @@ from dragoman.wires.proto import dragoman_pb2 as pb
 
 WIRE = "events_grpc"
 PARALLEL = 32
+CANCEL_BYTES = 4096
 
 
 class Protobuf:
@@ -107,7 +108,15 @@ def _turn(said: pb.AskRequest, *, in_band: bool) -> EventsTurn:
     return EventsTurn(say, said.id, SPELLING, in_band=in_band)
 
 
+def is_cancel(data: bytes) -> bool:
+    """Whether a message asks for an answer to be stopped: it must not wait for that very answer."""
+    try:
+        return len(data) <= CANCEL_BYTES and pb.ClientEvent.FromString(data).WhichOneof("event") == "cancel"
+    except DecodeError:
+        return False
+
+
 mounts: tuple[Mount, ...] = (
     Mount("GRPC", "/dragoman.v1.Chat/Ask", Asking),
-    Mount("GRPC", "/dragoman.v1.Chat/Converse", Conversing, parallel=PARALLEL),
+    Mount("GRPC", "/dragoman.v1.Chat/Converse", Conversing, parallel=PARALLEL, urgent=is_cancel),
 )

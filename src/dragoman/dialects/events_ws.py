@@ -19,6 +19,7 @@ from dragoman.wires.fields import text_of_query
 
 WIRE = "events_ws"
 PARALLEL = 32
+CANCEL_BYTES = 4096
 encode = msgspec.json.encode
 
 
@@ -119,4 +120,12 @@ def _id_in(data: bytes) -> str:
     return id_[:200] if isinstance(id_, str) else ""
 
 
-mounts: tuple[Mount, ...] = (Mount("WS", "/v1/ws", Message, parallel=PARALLEL),)
+def is_cancel(data: bytes) -> bool:
+    """Whether a message asks for an answer to be stopped: it must not wait for that very answer."""
+    try:
+        return len(data) <= CANCEL_BYTES and isinstance(_decode(data), _Cancel)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False
+
+
+mounts: tuple[Mount, ...] = (Mount("WS", "/v1/ws", Message, parallel=PARALLEL, urgent=is_cancel),)

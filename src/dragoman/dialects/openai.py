@@ -96,5 +96,5 @@ mounts: tuple[Mount, ...] = (
     Mount("POST", "/v1/chat/completions", ChatSession),
     Mount("GET", "/v1/models", ModelsSession),
     Mount("GET", "/v1/models/*", ModelsSession),
-    Mount("*", "*", NowhereSession),
+    Mount("*", "*", NowhereSession, stays=True),
 )

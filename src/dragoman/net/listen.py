@@ -157,7 +157,7 @@ class Tls(msgspec.Struct, frozen=True):
 
 class Row(msgspec.Struct, frozen=True):
     """A mounted entry, and who says which methods there are when the path is right and the method is not.
-    `parallel`: how many messages of one connection it answers at once.
+    `parallel`: how many messages of one connection it answers at once; `urgent` ones wait for none.
     """
 
     method: str
@@ -166,6 +166,7 @@ class Row(msgspec.Struct, frozen=True):
     entry: Entry
     wrong_method: Callable[[str, Leg], Awaitable[None]] | None = None
     parallel: int = 1
+    urgent: Callable[[bytes], bool] | None = None
 
 
 class Table:

@@ -17,7 +17,7 @@ import msgspec
 from dragoman.faults import TooLarge
 from dragoman.legs import Head, Headers, Leg, Reply
 
-WAITING = 8
+WAITING = 64
 OK = (0, 200)
 
 
@@ -29,6 +29,10 @@ class Found(Protocol):
 
     @property
     def parallel(self) -> int: ...
+
+    @property
+    def urgent(self) -> Callable[[bytes], bool] | None:
+        """Says of a message that it does not wait for others."""
 
 
 class Outlet(Protocol):
@@ -80,7 +84,8 @@ class Messages:
         """Take a message; `headers` are its own, beside those of the connection."""
         if self.is_lost:
             return
-        if len(self.live) < self._found.parallel:
+        found = self._found
+        if len(self.live) < found.parallel or (found.urgent is not None and found.urgent(data)):
             self._start(data, headers)
             return
         self._waiting.append((data, headers))
@@ -101,7 +106,7 @@ class Messages:
             await self._found.entry(leg)
         finally:
             self.live.discard(leg)
-            if self._waiting and not self.is_lost:
+            if self._waiting and not self.is_lost and len(self.live) < self._found.parallel:
                 self._start(*self._waiting.popleft())
                 if len(self._waiting) == WAITING - 1:
                     self.outlet.pause(False)

@@ -6,7 +6,21 @@ from collections.abc import Sequence
 
 import msgspec
 
-from dragoman.chat import ChatRequest, Delta, Message, Part, Text, TextDelta, Think, ThinkDelta
+from dragoman.chat import (
+    ChatRequest,
+    Delta,
+    End,
+    Message,
+    Part,
+    Tally,
+    Text,
+    TextDelta,
+    Think,
+    ThinkDelta,
+    Usage,
+    estimate_tokens,
+    tokens_of,
+)
 from dragoman.faults import Fault, NotFound
 from dragoman.intents import Ask, Say
 from dragoman.legs import Headers
@@ -108,6 +122,9 @@ class TalkTurn:
         self._talks = talks
         self._texts: list[str] = []
         self._thoughts: list[str] = []
+        self._history = history
+        self._prompt_tokens = 0
+        self._is_counted = False
         self.place = place
         self.intent = Ask(
             wire=WIRE,
@@ -134,10 +151,20 @@ class TalkTurn:
                 self._texts.append(delta.text)  # type: ignore[union-attr]
             elif kind is ThinkDelta:
                 self._thoughts.append(delta.text)  # type: ignore[union-attr]
+            elif kind is Tally:
+                self._is_counted = True
+        if type(deltas[-1]) is End and not self._is_counted:
+            deltas = [*deltas[:-1], Tally(self._estimate()), deltas[-1]]
         return self._turn.write(deltas)
 
+    def _estimate(self) -> Usage:
+        """Count what the provider did not, so that every dialect can say something."""
+        said = sum(map(len, self._texts)) + sum(map(len, self._thoughts))
+        return Usage(input=self._prompt_tokens, output=tokens_of(said), estimated=True)
+
     def begun(self) -> None:
-        self.intent.request = _forgotten
+        self._prompt_tokens = self._history.tokens
+        self.intent.request = self._history = _NOTHING
         self._turn.begun()
 
     def fail(self, fault: Fault) -> list[bytes]:
@@ -163,6 +190,7 @@ class _History:
 
     def __init__(self, template: ChatRequest, nodes: Sequence[Node]) -> None:
         self.template = template
+        self.tokens = 0
         self._nodes = nodes
 
     def __call__(self) -> ChatRequest:
@@ -171,7 +199,7 @@ class _History:
             for node in self._nodes
         ]
         template = self.template
-        return ChatRequest(
+        request = ChatRequest(
             [*template.messages, *said],
             max_tokens=template.max_tokens,
             temperature=template.temperature,
@@ -182,10 +210,11 @@ class _History:
             stop=template.stop,
             user=template.user,
         )
+        self.tokens = estimate_tokens(request)
+        return request
 
 
-def _forgotten() -> ChatRequest:
-    return ChatRequest([])
+_NOTHING = _History(ChatRequest([]), ())
 
 
 def _no_bytes(values: dict[str, bytes]) -> bytes:

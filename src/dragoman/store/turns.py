@@ -85,8 +85,7 @@ def release(connection: Connection, which: ColumnElement[bool]) -> None:
     """End the turns of threads whose process is gone, as broken. `which` is a condition on `threads`."""
     is_pending = nodes.c.state == "pending"
     is_wordless = exists().where(nodes.c.id == threads.c.answering, is_pending, nodes.c.parts == NO_PARTS)
-    moved = update(threads).where(which, threads.c.current == threads.c.answering, is_wordless)
-    connection.execute(moved.values(current=threads.c.previous))
+    connection.execute(update(threads).where(which, is_wordless).values(current=threads.c.previous))
     stuck = select(threads.c.answering).where(which)
     connection.execute(update(nodes).where(nodes.c.id.in_(stuck), is_pending).values(state="broken"))
     connection.execute(update(threads).where(which).values(_FREE))
@@ -113,7 +112,7 @@ def _take(connection: Connection, thread: Thread, asked: Node, answer: Node, run
     """Lease the thread for the answer, and make that the current node."""
     lease = {"run": run, "answering": answer.id, "previous": thread.current, "busy_until": answer.at + LEASE_S}
     changes: dict[str, Any] = {"current": answer.id, "updated": answer.at}
-    if thread.current == thread.root and thread.title == NEW_TITLE:
+    if thread.title == NEW_TITLE:
         changes |= title_columns(title_of(text_of(asked.parts)))
     connection.execute(_TAKE, {"of_thread": thread.id} | lease | changes)
     changes.pop("folded_title", None)
