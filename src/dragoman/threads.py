@@ -92,12 +92,29 @@ class Story(msgspec.Struct, frozen=True):
     nodes: list[Node]
 
 
+ROOT = -1
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A message from elsewhere. `parent` is the number of the line that it follows, `ROOT` for none; None means the
+    line before it.
+    """
+
+    role: Role
+    text: str
+    state: State = "complete"
+    model: str = ""
+    parent: int | None = None
+
+
 class Chronicle(msgspec.Struct, frozen=True):
-    """A conversation from elsewhere: a title and messages in order, without ids."""
+    """A conversation from elsewhere, without ids: parents stand before their children, `current` is the number of
+    the current line, None for the last.
+    """
 
     title: str
-    messages: list[tuple[Role, str]]
-    source: str = ""
+    lines: list[Line]
+    current: int | None = None
 
 
 class Threads(Protocol):

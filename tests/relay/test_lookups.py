@@ -13,10 +13,10 @@ from dragoman.relay.lookups import Lookups
 from dragoman.relay.plan import Atlas
 from dragoman.routes import Route, Target
 from dragoman.store import open_store
-from dragoman.threads import Chronicle
+from dragoman.threads import Chronicle, Line
 
 ME, OTHER = Principal("me"), Principal("other", ("n*",))
-CHRONICLE = Chronicle("old", [("user", "first line\nsecond"), ("assistant", "yes")])
+CHRONICLE = Chronicle("old", [Line("user", "first line\nsecond"), Line("assistant", "yes")])
 
 
 class Desk:

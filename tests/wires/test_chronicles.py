@@ -5,17 +5,23 @@ import pytest
 
 from dragoman.chat import Text
 from dragoman.faults import Malformed
-from dragoman.threads import Node, Story, Thread
+from dragoman.threads import ROOT, Chronicle, Node, Story, Thread
 from dragoman.wires import chronicles
 
 encode = msgspec.json.encode
+
+
+def said(found: Chronicle) -> list[tuple[str, str]]:
+    return [(line.role, line.text) for line in found.lines]
+
+
 TURN = "User: 早上好\n\nBye\n\n\nChatGPT: hello\n\n\nChatGPT: no<|im_end|>\n"
 
 
 def test_files_of_the_original() -> None:
     (found,) = chronicles.read(encode([TURN, "User: b\n\n\nChatGPT: <|im_end|>\n"]))
     assert found.title == "早上好"
-    assert found.messages == [
+    assert said(found) == [
         ("user", "早上好\n\nBye"),
         ("assistant", "hello\n\n\nChatGPT: no"),
         ("user", "b"),
@@ -26,29 +32,35 @@ def test_files_of_the_original() -> None:
 def test_turns_and_titles() -> None:
     tree = {"title": "T", "turns": [{"user": "a", "assistant": "b"}, {"role": "system", "content": "c"}]}
     (found,) = chronicles.read(encode(tree))
-    assert (found.title, found.messages) == ("T", [("user", "a"), ("assistant", "b"), ("system", "c")])
+    assert (found.title, said(found)) == ("T", [("user", "a"), ("assistant", "b"), ("system", "c")])
     assert len(chronicles.read(encode({"conversations": [tree, tree]}))) == 2
 
 
-def test_an_export_is_read_along_its_current_branch() -> None:
+def test_an_export_keeps_its_branches_its_current_message_and_how_answers_ended() -> None:
     rows = [
         {"id": "1", "parent": "r", "role": "user", "content": "q"},
-        {"id": "2", "parent": "1", "role": "assistant", "content": "one"},
-        {"id": "3", "parent": "1", "role": "assistant", "content": "two"},
+        {"id": "2", "parent": "1", "role": "assistant", "content": "one", "state": "broken", "model": "m"},
+        {"id": "3", "parent": "1", "role": "assistant", "content": "two", "state": "pending"},
+        {"id": "4", "parent": "r", "role": "user", "content": "another start"},
     ]
-    (found,) = chronicles.read(encode({"title": "x", "current": "3", "messages": rows}))
-    assert found.messages == [("user", "q"), ("assistant", "two")]
-    (found,) = chronicles.read(encode({"messages": rows}))
-    assert len(found.messages) == 3
+    (found,) = chronicles.read(encode({"title": "x", "root": "r", "current": "3", "messages": rows}))
+    assert [line.parent for line in found.lines] == [ROOT, 0, 0, ROOT]
+    assert [line.state for line in found.lines] == ["complete", "broken", "broken", "complete"]
+    assert (found.lines[1].model, found.current) == ("m", 2)
+    (plain,) = chronicles.read(
+        encode({"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]})
+    )
+    assert [line.parent for line in plain.lines] == [None, None]
 
 
-def test_a_branch_that_bites_its_tail_ends() -> None:
+def test_a_message_cannot_stand_before_its_parent() -> None:
     rows = [
-        {"id": "1", "parent": "2", "role": "user", "content": "q"},
-        {"id": "2", "parent": "1", "role": "user", "content": "p"},
+        {"id": "1", "parent": "r", "role": "user", "content": "q"},
+        {"id": "2", "parent": "3", "role": "user", "content": "p"},
     ]
-    (found,) = chronicles.read(encode({"current": "1", "messages": rows}))
-    assert len(found.messages) == 2
+    with pytest.raises(Malformed) as caught:
+        chronicles.read(encode({"root": "r", "messages": rows}))
+    assert caught.value.field == "messages[1].parent"
 
 
 @pytest.mark.parametrize(

@@ -108,8 +108,8 @@ def adopt_chronicles(connection: Connection, owner: str, chronicles: Sequence[Ch
     if any(said):
         connection.execute(insert(nodes), [columns_of(node) for line in said for node in line])
     adopted = [
-        msgspec.structs.replace(thread, current=line[-1].id) if line else thread
-        for thread, line in zip(empty, said, strict=True)
+        msgspec.structs.replace(thread, current=line[_last(given)].id) if line else thread
+        for thread, line, given in zip(empty, said, chronicles, strict=True)
     ]
     at_end = update(threads).where(threads.c.id == bindparam("sought")).values(current=bindparam("last"))
     connection.execute(at_end, [{"sought": thread.id, "last": thread.current} for thread in adopted])
@@ -128,14 +128,20 @@ def _bounded(number: int) -> int:
     return min(max(number, 0), _MOST)
 
 
+def _last(chronicle: Chronicle) -> int:
+    return -1 if chronicle.current is None else chronicle.current
+
+
 def _title(chronicle: Chronicle) -> str:
-    asked = next((text for role, text in chronicle.messages if role == "user"), "")
+    asked = next((line.text for line in chronicle.lines if line.role == "user"), "")
     return chronicle.title or title_of(asked)
 
 
 def _nodes(thread: Thread, chronicle: Chronicle, now: float) -> list[Node]:
-    line: list[Node] = []
-    for role, text in chronicle.messages:
-        parent = line[-1].id if line else thread.root
-        line.append(Node(new_id(), thread.id, parent, len(line) + 1, role, (Text(encodable(text)),), now))
-    return line
+    made: list[Node] = []
+    for number, line in enumerate(chronicle.lines):
+        above = number - 1 if line.parent is None else line.parent
+        parent, depth = (made[above].id, made[above].depth + 1) if above >= 0 else (thread.root, 1)
+        parts = (Text(encodable(line.text)),)
+        made.append(Node(new_id(), thread.id, parent, depth, line.role, parts, now, line.state, encodable(line.model)))
+    return made

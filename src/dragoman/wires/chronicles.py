@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from dragoman.chat import Role
 from dragoman.faults import Malformed
-from dragoman.threads import Chronicle, Node, Story, title_of
+from dragoman.threads import ROOT, Chronicle, Line, Node, State, Story, title_of
 
 _TURN = re.compile(r"User: (.*?)\n\n\nChatGPT: (.*?)(?:<\|im_end\|>)?\n?", re.DOTALL)
 _ROLES = ("user", "assistant", "system")
+_STATES: tuple[State, ...] = ("complete", "cancelled", "broken")
 NAMES = {"user": "User", "assistant": "Assistant", "system": "System"}
 
 
@@ -29,68 +29,71 @@ def read(data: bytes) -> list[Chronicle]:
 
 
 def _one(tree: Any, where: str) -> Chronicle:
+    current = None
     if isinstance(tree, list):
-        messages = _turns(tree, where)
-        title = ""
+        lines, title = _turns(tree, where), ""
     elif isinstance(tree, dict) and isinstance(tree.get("turns"), list):
-        messages = _turns(tree["turns"], f"{where}.turns".lstrip("."))
-        title = tree.get("title", "")
+        lines, title = _turns(tree["turns"], f"{where}.turns".lstrip(".")), tree.get("title", "")
     elif isinstance(tree, dict) and isinstance(tree.get("messages"), list):
-        messages = _messages(tree, f"{where}.messages".lstrip("."))
+        lines, current = _tree(tree, f"{where}.messages".lstrip("."))
         title = tree.get("title", "")
     else:
         raise Malformed(
             "A conversation is an array of turns, or an object with `turns` or `messages`.", field=where or None
         )
-    if not messages:
+    if not lines:
         raise Malformed("A conversation without messages cannot be imported.", field=where or None)
     if not isinstance(title, str):
         raise Malformed("title must be a string.", field=f"{where}.title".lstrip("."))
-    return Chronicle(title or title_of(messages[0][1]), messages)
+    return Chronicle(title or title_of(lines[0].text), lines, current)
 
 
-def _turns(rows: list[Any], where: str) -> list[tuple[Role, str]]:
+def _turns(rows: list[Any], where: str) -> list[Line]:
     """Read turns: system C's strings, or objects with `role` and `content`, or with `user` and `assistant`."""
-    messages: list[tuple[Role, str]] = []
+    lines: list[Line] = []
     for number, row in enumerate(rows):
         field = f"{where}[{number}]"
         if isinstance(row, str):
             found = _TURN.fullmatch(row)
             if not found:
                 raise Malformed(f"{field} is not `User: …`, three line ends, `ChatGPT: …`.", field=field)
-            messages += [("user", found[1]), ("assistant", found[2])]
+            lines += [Line("user", found[1]), Line("assistant", found[2])]
         elif isinstance(row, dict) and "role" in row:
-            messages.append(_message(row, field))
+            lines.append(_line(row, field, None))
         elif isinstance(row, dict) and isinstance(row.get("user"), str) and isinstance(row.get("assistant"), str):
-            messages += [("user", row["user"]), ("assistant", row["assistant"])]
+            lines += [Line("user", row["user"]), Line("assistant", row["assistant"])]
         else:
             raise Malformed(f"{field} is not a turn.", field=field)
-    return messages
+    return lines
 
 
-def _message(row: Any, field: str) -> tuple[Role, str]:
-    role = row.get("role") if isinstance(row, dict) else None
-    content = row.get("content") if isinstance(row, dict) else None
+def _line(row: Any, field: str, parent: int | None) -> Line:
+    given = row if isinstance(row, dict) else {}
+    role, content, state, model = (given.get(name) for name in ("role", "content", "state", "model"))
     if role not in _ROLES or not isinstance(content, str):
         raise Malformed(f"{field} needs a role (user, assistant, system) and a content that is text.", field=field)
-    return role, content
+    # What was under way when it was written down did not end there.
+    kept: State = state if state in _STATES else "broken" if state == "pending" else "complete"
+    return Line(role, content, kept, model if isinstance(model, str) else "", parent)
 
 
-def _messages(tree: dict[str, Any], where: str) -> list[tuple[Role, str]]:
-    """Read our own export: of a tree of messages, the branch that leads to `current`."""
-    rows = tree["messages"]
-    said = [_message(row, f"{where}[{number}]") for number, row in enumerate(rows)]
-    by_id = {row.get("id"): number for number, row in enumerate(rows)}
-    at = tree.get("current")
-    if not isinstance(at, str) or at not in by_id:
-        return said
-    path: list[int] = []
-    while at in by_id and by_id[at] not in path:
-        path.append(by_id[at])
-        at = rows[by_id[at]].get("parent")
-        if not isinstance(at, str):
-            break
-    return [said[number] for number in reversed(path)]
+def _tree(tree: dict[str, Any], where: str) -> tuple[list[Line], int | None]:
+    """Read our own export: messages whose parents stand before them, or plain ones in their order."""
+    numbers: dict[Any, int] = {}
+    lines: list[Line] = []
+    for number, row in enumerate(tree["messages"]):
+        field = f"{where}[{number}]"
+        above = row.get("parent") if isinstance(row, dict) else None
+        parent = None
+        if isinstance(above, str):
+            parent = numbers.get(above, ROOT)
+            if parent == ROOT and number and above != tree.get("root"):
+                raise Malformed(f"{field} follows a message that does not stand before it.", field=f"{field}.parent")
+        lines.append(_line(row, field, parent))
+        if isinstance(row.get("id"), str):
+            numbers[row["id"]] = number
+    current = tree.get("current")
+    return lines, numbers.get(current) if isinstance(current, str) else None
 
 
 def markdown(story: Story) -> bytes:

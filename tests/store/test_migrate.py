@@ -1,0 +1,130 @@
+"""From any state of a database to the schema of this code, once, whoever else tries."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from keeping import current, only_postgresql, turn
+from sqlalchemy import inspect
+from sqlalchemy import text as sql
+
+from dragoman.faults import Misconfigured
+from dragoman.store.database import open_database
+from dragoman.store.migrate import migrate
+from dragoman.store.schema import HEAD, metadata
+
+TABLES = {"alembic_version", *metadata.tables}
+
+
+@pytest.fixture
+def connection(database):
+    opened = open_database(database.url, database.folder)
+    with opened.writer.connect() as connection:
+        yield connection
+    opened.close()
+
+
+def version(connection):
+    return connection.execute(sql("SELECT version_num FROM alembic_version")).scalars().all()
+
+
+def test_from_nothing(connection) -> None:
+    with connection.begin():
+        migrate(connection)
+    with connection.begin():
+        assert version(connection) == [HEAD]
+        assert set(inspect(connection).get_table_names()) == TABLES
+
+
+def test_twice_is_once(connection) -> None:
+    for _ in range(2):
+        with connection.begin():
+            migrate(connection)
+    with connection.begin():
+        assert version(connection) == [HEAD]
+
+
+def test_what_fails_leaves_nothing(connection) -> None:
+    with connection.begin() as transaction:
+        migrate(connection)
+        transaction.rollback()
+    with connection.begin():
+        assert inspect(connection).get_table_names() == []
+
+
+def test_from_an_empty_table_of_versions(connection) -> None:
+    """As it is left where Alembic was asked for the version only."""
+    with connection.begin():
+        connection.execute(sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
+        migrate(connection)
+        assert version(connection) == [HEAD]
+
+
+def test_a_database_from_the_future(start, database) -> None:
+    start().close()
+    database.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(Misconfigured, match=r"schema '9999' of a newer Dragoman.*up to '0001'"):
+        start()
+    assert database.execute("SELECT version_num FROM alembic_version") == [("9999",)]
+
+
+def test_a_database_of_somebody_else(start, database) -> None:
+    start().close()
+    database.execute("DROP TABLE alembic_version")
+    with pytest.raises(Misconfigured, match="threads"):
+        start()
+
+
+async def test_what_was_kept_is_there_afterwards(start) -> None:
+    store = start()
+    place = await turn(store)
+    store.close()
+    assert await current(start(), place) == place.answer
+
+
+@only_postgresql
+def test_who_comes_second_waits(connection, database) -> None:
+    other = open_database(database.url, database.folder)
+
+    def second():
+        with other.writer.begin() as connection:
+            migrate(connection)
+
+    with ThreadPoolExecutor() as executor:
+        with connection.begin():
+            migrate(connection)
+            migrating = executor.submit(second)
+            waits = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted"
+            while database.execute(waits) == [(0,)]:
+                assert not migrating.done()
+        migrating.result()
+    other.close()
+
+
+STARTING = """
+import sys
+from pathlib import Path
+from dragoman.store import open_store
+
+print("ready", flush=True)
+sys.stdin.readline()
+open_store(sys.argv[1], Path(sys.argv[2]), sys.argv[3]).close()
+"""
+
+
+def test_processes_that_start_at_once(database, start) -> None:
+    command = [sys.executable, "-c", STARTING, database.url, str(database.folder)]
+    processes = [
+        subprocess.Popen([*command, f"{number}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) for number in range(4)
+    ]
+    for process in processes:
+        assert process.stdout.readline() == b"ready\n"
+    for process in processes:
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate()
+    assert [process.returncode for process in processes] == [0, 0, 0, 0]
+    start()
+    assert database.execute("SELECT version_num FROM alembic_version") == [(HEAD,)]
