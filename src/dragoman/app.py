@@ -25,6 +25,7 @@ from dragoman.net.sockets import SocketHost, Terms
 from dragoman.net.upstream import Bounds, Upstreams
 from dragoman.people import Secret
 from dragoman.relay.dispatch import Dispatch
+from dragoman.relay.elsewhere import Holdings
 from dragoman.relay.engine import Engine, Knowledge
 from dragoman.relay.lanes import Lane, Prober
 from dragoman.relay.lookups import Lookups
@@ -112,7 +113,7 @@ class App:
         issuer = build_issuer(oidc, settings.oidc_secret()) if oidc else None
         gate = gate_of(settings, self.master, tokens)
         lookups = Lookups(self.atlas, gate, self.store, Logins(self.store, tokens, issuer, self.upstream))
-        return Knowledge(gate, self.atlas, lookups, self.talks)
+        return Knowledge(gate, self.atlas, lookups, self.talks, Holdings(self.store))
 
     def _listen(self, wheel: Wheel, lines_port: int | None) -> DrainingServer:
         server, engine = self.settings.server, self.engine

@@ -13,7 +13,7 @@ import msgspec
 from dragoman.admission.gate import Gate
 from dragoman.admission.tokens import Tokens
 from dragoman.faults import Misconfigured
-from dragoman.people import Principal, Secret
+from dragoman.people import MASTER, Principal, Secret
 from dragoman.ports import Provider
 from dragoman.relay.plan import Atlas, Defaults
 from dragoman.routes import Route
@@ -108,8 +108,7 @@ def served_by(settings: Settings) -> dict[str, list[str]]:
 
 def gate_of(settings: Settings, master_secret: Secret, tokens: Tokens) -> Gate:
     """Make the gate that knows every configured key."""
-    master = Principal("master")
-    keys = {master_secret.digest(): master}
+    keys = {master_secret.digest(): MASTER}
     kinds: dict[bytes, str] = {}
     for number, text in enumerate(settings.auth.keys):
         where = f"{settings.origin_of('auth.keys')}: auth.keys[{number}]"
@@ -117,7 +116,7 @@ def gate_of(settings: Settings, master_secret: Secret, tokens: Tokens) -> Gate:
         keys[digest] = Principal(f"key:{digest.hex()[:16]}")
     for leaf, kind, principal in (
         ("authorization_key", "relay", Principal("relay")),
-        ("secret_key", "minted", master),
+        ("secret_key", "minted", MASTER),
     ):
         secret = settings.compat_secret(leaf)
         if secret:

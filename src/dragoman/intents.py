@@ -35,6 +35,19 @@ class Ask(msgspec.Struct):
     own_key: Secret | None = None
 
 
+class Elsewhere(msgspec.Struct):
+    """What a call does with conversations that a back end keeps, whose account is everybody's.
+
+    `thread` is the one that is read or talked in. `is_list`: they are listed, and `hidden` are the ids to leave out.
+    With neither one is begun, and `begun` tells its id once the answer has said it.
+    """
+
+    thread: str = ""
+    is_list: bool = False
+    hidden: frozenset[str] = frozenset()
+    begun: Callable[[], str] | None = None
+
+
 class Forward(msgspec.Struct):
     """A call of a wire's side end point (embeddings, audio, …), passed through and metered.
 
@@ -52,6 +65,7 @@ class Forward(msgspec.Struct):
     more: bool = False
     hide_usage: bool = False
     headers: Headers = []
+    elsewhere: Elsewhere | None = None
 
 
 class Count(msgspec.Struct):

@@ -55,6 +55,9 @@ class Principal(msgspec.Struct, frozen=True):
         return self.models == ("*",) or any(fnmatchcase(model, pattern) for pattern in self.models)
 
 
+MASTER = Principal("master")
+
+
 def shown_key(value: bytes | None) -> Secret | None:
     """Read the value of an Authorization header: a raw key, or one behind `Bearer`."""
     if not value:

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from dragoman.chat import Part, Role, Text
+from dragoman.chat import Part, Role, Text, Think
 
 State = Literal["pending", "complete", "cancelled", "broken"]
 
@@ -51,7 +51,7 @@ class Thread(msgspec.Struct, frozen=True):
 class Opening(msgspec.Struct, frozen=True):
     """What a turn in a conversation wants to begin with.
 
-    `thread` "" means a new one, unless `parent` is a message of this owner's: then its conversation.
+    `thread` "" means a new one, or with a `parent` the conversation of that message, which must be this owner's.
     `parent` "" means the current node. Without `parts` the question `parent` is answered once more.
     `question` is an id that the caller chose for its message; "" has one made. `tokens` is the room there is for
     the history with the question, counted by `weight`: older turns are left out whole, question and answers.
@@ -165,6 +165,15 @@ class Threads(Protocol):
     async def adopt(self, owner: str, chronicles: Sequence[Chronicle]) -> list[Thread]:
         """Save conversations from elsewhere, all or none."""
 
+    async def hold(self, owner: str, id_: str) -> None:
+        """Note that a conversation which a back end keeps is this owner's; the first to be noted is it."""
+
+    async def may_enter(self, owner: str, id_: str) -> bool:
+        """Whether a back end's conversation is this owner's, or nobody's."""
+
+    async def held_by_others(self, owner: str) -> frozenset[str]:
+        """Return the ids of the back end's conversations that are somebody else's. O(those)."""
+
 
 class Accounts(Protocol):
     """Keeps local accounts: a name and the digest (argon2, encoded) of a password."""
@@ -204,8 +213,8 @@ def weight(parts: Sequence[Part]) -> int:
     """Estimate the tokens that a message takes in a model's context; rather too many than too few.
 
     Rule (docs/conversations.md): bytes of its text in UTF-8 over three, plus eight, plus 1,200 for each part
-    that is not text. English takes four bytes a token and is counted a third too high, Chinese three.
+    that is neither text nor a model's thoughts, which are not sent. English takes four bytes a token and is counted a third too high, Chinese three.
     """
     text = sum(len(part.text.encode()) for part in parts if isinstance(part, Text))
-    others = sum(not isinstance(part, Text) for part in parts)
+    others = sum(not isinstance(part, Text | Think) for part in parts)
     return -(-text // BYTES_PER_TOKEN) + TOKENS_PER_NODE + TOKENS_PER_OTHER * others

@@ -30,6 +30,8 @@ FORMAT = "<|err|>$请使用“<|ask|>$会话ID$上条消息ID$消息内容”为
 ERROR = "<|err|>"
 UUID4 = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 END = re.compile(rf"<\|end\|>\$({UUID4})\$({UUID4})")
+NOBODYS_ID = "7d9f6f0e-3c1a-4f5b-9a6e-0123456789ab"
+"""As good an id as any, of nothing."""
 PROTOS = Path(dragoman.__file__).parent / "wires" / "proto"
 
 

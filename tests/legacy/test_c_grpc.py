@@ -7,13 +7,13 @@ import struct
 import subprocess
 import sys
 import time
-import uuid
 
 import grpc
 import pytest
 from c_clients import (
     END,
     KEY,
+    NOBODYS_ID,
     OTHER_KEY,
     Channel,
     arrived,
@@ -277,9 +277,9 @@ def test_C5_a_failure_upstream(relay, lane, channel, script, said):
 
 def test_C5_failures_of_the_caller(relay, lane, channel):
     first = channel.ask("one", "new")
-    for conversation, parent in ((str(uuid.uuid4()), ""), ("../../etc/passwd", ""), ("111222333", "444"), ("\0", "")):
+    for conversation, parent in ((NOBODYS_ID, ""), ("../../etc/passwd", ""), ("111222333", "444"), ("\0", "")):
         assert channel.error("x", conversation, parent) == ([], "not_found")
-    for parent in (str(uuid.uuid4()), "444"):
+    for parent in (NOBODYS_ID, "444"):
         assert channel.error("x", first.conversation_id, parent) == ([], "not_found")
     for empty in ("", " \n "):
         assert channel.error(empty, "new")[0] == []

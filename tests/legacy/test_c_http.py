@@ -5,11 +5,11 @@ import json
 import re
 import shutil
 import subprocess
-import uuid
 
 import pytest
 from c_clients import (
     KEY,
+    NOBODYS_ID,
     OTHER_KEY,
     UUID4,
     arrived,
@@ -98,7 +98,7 @@ def test_C1_an_earlier_parent_id_makes_a_branch(relay, lane):
 
 def test_C1_a_parent_given_with_new_is_ignored(relay, lane):
     first = asked(relay, "one")
-    for parent in (first["parent_id"], str(uuid.uuid4()), "no id at all"):
+    for parent in (first["parent_id"], NOBODYS_ID, "no id at all"):
         other = asked(relay, "two", "new", parent)
         assert other["conversation_id"] != first["conversation_id"]
         assert told(lane.requests[-1]) == [("user", "two")]
@@ -261,14 +261,14 @@ def test_C4_a_failed_turn_does_not_end_its_conversation(relay, lane):
 
 @pytest.mark.parametrize(
     "conversation",
-    [str(uuid.uuid4()), "111222333", "a.json", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "%00", "%F0%9F%98%80", "a" * 2000],
+    [NOBODYS_ID, "111222333", "a.json", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "%00", "%F0%9F%98%80", "a" * 2000],
 )
 def test_C4_a_conversation_that_is_not_there(relay, lane, conversation):
     failure(ask(relay, "x", conversation))
     assert lane.requests == []
 
 
-@pytest.mark.parametrize("parent", [str(uuid.uuid4()), "444", "../x", "\0"])
+@pytest.mark.parametrize("parent", [NOBODYS_ID, "444", "../x", "\0"])
 def test_C4_a_parent_that_is_not_there(relay, lane, parent):
     first = asked(relay, "one")
     failure(ask(relay, "x", first["conversation_id"], parent))

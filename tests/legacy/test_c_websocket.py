@@ -7,6 +7,7 @@ from c_clients import (
     ERROR,
     FORMAT,
     KEY,
+    NOBODYS_ID,
     OTHER_KEY,
     arrived,
     ask,
@@ -224,7 +225,7 @@ def test_C6_a_failure_upstream_is_the_mark_alone_and_nothing_is_said_twice(relay
     assert say(socket, "again").text.startswith("first answer")
 
 
-@pytest.mark.parametrize("conversation", [str(uuid.uuid4()), "111222333", "../../etc/passwd", "a\0b", "😀"])
+@pytest.mark.parametrize("conversation", [NOBODYS_ID, "111222333", "../../etc/passwd", "a\0b", "😀"])
 def test_C6_a_conversation_that_is_not_there(relay, lane, socket, conversation):
     socket.send(frame("x", conversation, "444"))
     assert socket.recv(timeout=15).startswith(ERROR)
@@ -233,7 +234,7 @@ def test_C6_a_conversation_that_is_not_there(relay, lane, socket, conversation):
 
 def test_C6_a_parent_that_is_not_there(relay, lane, socket):
     first, other = say(socket, "one"), say(socket, "two")
-    for parent in (str(uuid.uuid4()), "444", other.parent_id):
+    for parent in (NOBODYS_ID, "444", other.parent_id):
         socket.send(frame("x", first.conversation_id, parent))
         assert socket.recv(timeout=15).startswith(ERROR)
     assert len(lane.requests) == 2

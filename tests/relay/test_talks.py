@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dragoman.chat import Begin, ChatRequest, Delta, End, Message, Text, TextDelta, Think, ThinkDelta
-from dragoman.faults import Conflict, Malformed, TooLarge
+from dragoman.faults import Conflict, Malformed, StoreFailed, TooLarge
 from dragoman.intents import Say
 from dragoman.people import Principal
 from dragoman.relay import talks as module
@@ -164,3 +164,25 @@ async def test_answers_under_way_are_saved_now_and_then(store: Any, monkeypatch:
             await asyncio.sleep(0.005)
     keeping.cancel()
     assert (await store.story("me", talk.place.thread.id)).nodes[1].state == "pending"
+
+
+async def test_an_answer_that_could_not_be_saved_is_saved_later(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEEP_S", 0.01)
+    talks = talks_of(store)
+    talk = await begin(talks, say("a"))
+    talk.write([TextDelta("all of it")])
+    real = store.end
+
+    async def failing(*_: Any) -> None:
+        monkeypatch.setattr(store, "end", real)
+        raise StoreFailed
+
+    monkeypatch.setattr(store, "end", failing)
+    with pytest.raises(StoreFailed):
+        await talk.end("complete")
+    keeping = asyncio.ensure_future(talks.run())
+    async with asyncio.timeout(5):
+        while (await store.story("me", talk.place.thread.id)).nodes[1].state != "complete":
+            await asyncio.sleep(0.005)
+    keeping.cancel()
+    assert (await store.story("me", talk.place.thread.id)).nodes[1].text == "all of it"

@@ -13,7 +13,7 @@ TESTS = ROOT / "tests"
 FILES = sorted(path for path in SOURCE.rglob("*.py") if not path.stem.endswith("_pb2"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 BANNED = {"utils", "helpers", "common", "base", "misc", "manager", "service", "handler", "impl", "processor"}
-RELAY_LINES = 1_500
+RELAY_LINES = 1_600
 FILE_LINES = 420
 FUNCTION_LINES = 50
 # Files whose own test file is still to come: covered by the tests named here. May only shrink.

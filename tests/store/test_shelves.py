@@ -11,7 +11,7 @@ from dragoman.chat import Text
 from dragoman.faults import NotFound, StoreFailed
 from dragoman.store.rows import TITLE_LIMIT
 from dragoman.store.turns import LEASE_S
-from dragoman.threads import NEW_TITLE, Chronicle, Line
+from dragoman.threads import NEW_TITLE, ROOT, Chronicle, Line
 
 
 async def shelve(store, clock, *titles, owner="ann"):
@@ -255,6 +255,41 @@ async def test_adopting(store, clock) -> None:
     assert threads[2].current == threads[2].root
     place = await store.begin(ask("and now?", thread=threads[0].id))
     assert said(place.history) == ["rain?", "yes\0", "sun?", "and now?"]
+
+
+async def test_adopting_a_tree(store) -> None:
+    lines = [
+        Line("user", "one"),
+        Line("assistant", "ONE", "cancelled", "m\0"),
+        Line("user", "left"),
+        Line("user", "right", parent=1),
+        Line("user", "another", parent=ROOT),
+        Line("assistant", "ANOTHER"),
+    ]
+    [thread] = await store.adopt("ann", [Chronicle("tree", lines, current=3)])
+    story = await store.story("ann", thread.id)
+    ids = {node.text: node.id for node in story.nodes}
+    above = {id_: words for words, id_ in ids.items()} | {thread.root: "root"}
+    assert {node.text: (above[node.parent], node.depth) for node in story.nodes} == {
+        "one": ("root", 1),
+        "ONE": ("one", 2),
+        "left": ("ONE", 3),
+        "right": ("ONE", 3),
+        "another": ("root", 1),
+        "ANOTHER": ("another", 2),
+    }
+    assert [(node.state, node.model) for node in story.nodes if node.text == "ONE"] == [("cancelled", "m")]
+    assert story.thread.current == thread.current == ids["right"]
+    place = await store.begin(ask("on", thread=thread.id))
+    assert said(place.history) == ["one", "ONE", "right", "on"]
+
+
+async def test_adopting_what_was_under_way_elsewhere(store) -> None:
+    """Nobody here goes on with it, also while another answer is under way."""
+    [thread] = await store.adopt("ann", [Chronicle("", [Line("user", "one"), Line("assistant", "O", "pending")])])
+    await store.begin(ask("two", thread=thread.id))
+    states = [node.state for node in (await store.story("ann", thread.id)).nodes]
+    assert states == ["complete", "broken", "complete", "pending"]
 
 
 async def test_adopting_nothing(store) -> None:

@@ -5,6 +5,7 @@ body, and say what was wrong in the header `x-dragoman-error`.
 """
 
 import re
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ import msgspec
 
 from dragoman.chat import Delta, Frame
 from dragoman.faults import Fault, Malformed
-from dragoman.intents import Forward, ListThreads, ReadThread, RenameThread, Say
+from dragoman.intents import Elsewhere, Forward, ListThreads, ReadThread, RenameThread, Say
 from dragoman.legs import Headers, Reply
 from dragoman.ports import Lookup, Mount, Turn
 from dragoman.routes import BACKEND
@@ -145,23 +146,29 @@ class Relayed(Conversations):
     """The same, answered by the back end."""
 
     def list(self, offset: int, limit: int) -> Turn | Lookup:
-        return self._whole("GET", f"/conversations?offset={offset}&limit={limit}", listed_there)
+        elsewhere = Elsewhere(is_list=True)
+        change = partial(listed_there, elsewhere)
+        return self._whole("GET", f"/conversations?offset={offset}&limit={limit}", change, elsewhere)
 
     def one(self, id_: str) -> Turn | Lookup:
-        return self._whole("GET", f"/conversation/{id_}", found_there)
+        return self._whole("GET", f"/conversation/{id_}", found_there, Elsewhere(id_))
 
     def retitle(self, id_: str) -> Turn | Lookup:
-        return self._whole("POST", f"/conversation/gen_title/{id_}", bytes)
+        return self._whole("POST", f"/conversation/gen_title/{id_}", bytes, Elsewhere(id_))
 
     def ask(self, tree: dict[str, Any]) -> Turn | Lookup:
         content, thread, parent = _asked(tree)
+        elsewhere = Elsewhere(thread)
         body = chatgpt_ask.relay(content, thread, parent)
-        return BackendTurn(self._forward("POST", "/conversation", body), cors(self.head), None)
+        turn = BackendTurn(self._forward("POST", "/conversation", body, elsewhere), cors(self.head), None)
+        elsewhere.begun = turn.conversation
+        return turn
 
-    def _whole(self, method: str, path: str, change: Any) -> Turn:
-        return BackendTurn(self._forward(method, path, b"{}" if method == "POST" else b""), cors(self.head), change)
+    def _whole(self, method: str, path: str, change: Any, elsewhere: Elsewhere) -> "BackendTurn":
+        body = b"{}" if method == "POST" else b""
+        return BackendTurn(self._forward(method, path, body, elsewhere), cors(self.head), change)
 
-    def _forward(self, method: str, path: str, body: bytes) -> Forward:
+    def _forward(self, method: str, path: str, body: bytes, elsewhere: Elsewhere) -> Forward:
         return Forward(
             wire=chatgpt_web.WIRE,
             model=f"{BACKEND}/{chatgpt_ask.MODEL}",
@@ -169,6 +176,7 @@ class Relayed(Conversations):
             path=path,
             rename=lambda _: body,
             content_type=b"application/json",
+            elsewhere=elsewhere,
         )
 
 
@@ -185,7 +193,12 @@ class BackendTurn:
         self._headers = headers
         self._change = change
         self._body = b""
+        self._conversation = ""
         self.streaming = change is None
+
+    def conversation(self) -> str:
+        """Return the id that the back end gave, "" if it said none."""
+        return self._conversation
 
     def opening(self, headers: Headers) -> Headers:  # noqa: ARG002 - our own are enough
         return [*(EVENTS if self.streaming else JSON), *self._headers]
@@ -196,6 +209,8 @@ class BackendTurn:
     def write(self, deltas: list[Delta]) -> list[bytes]:
         frames = [delta for delta in deltas if isinstance(delta, Frame)]
         if self.streaming:
+            if frames and not self._conversation:
+                self._conversation = chatgpt_web.conversation_in(frames[0].data)
             return [frame.data for frame in frames]
         self._body += b"".join(frame.data for frame in frames)
         return [self._change(self._body)] if frames and frames[-1].ended else []
@@ -207,9 +222,15 @@ class BackendTurn:
         return [b": waiting\n"] if self.streaming else []
 
 
-def listed_there(body: bytes) -> bytes:
-    """Add the two keys that the original added."""
-    return sorted_json({**read_object(body), "index": 0, "multi": False})
+def listed_there(elsewhere: Elsewhere, body: bytes) -> bytes:
+    """Add the two keys that the original added; leave out what is somebody else's."""
+    tree = read_object(body)
+    hidden = elsewhere.hidden
+    if hidden and isinstance(tree.get("items"), list):
+        tree["items"] = [item for item in tree["items"] if not (isinstance(item, dict) and item.get("id") in hidden)]
+        if isinstance(tree.get("total"), int):
+            tree["total"] = max(len(tree["items"]), tree["total"] - len(hidden))
+    return sorted_json({**tree, "index": 0, "multi": False})
 
 
 def found_there(body: bytes) -> bytes:

@@ -28,10 +28,11 @@ from dragoman.people import Principal
 from dragoman.ports import Ledger, Lookup, Mount, Note, Outcome, Session, Talk, Turn
 from dragoman.relay.crossing import choose
 from dragoman.relay.dispatch import Dispatch, Rest
+from dragoman.relay.elsewhere import Holdings
 from dragoman.relay.lookups import Lookups
 from dragoman.relay.plan import Atlas
-from dragoman.relay.settle import Call
-from dragoman.relay.talks import Talks, TalkTurn
+from dragoman.relay.settle import Call, Kept
+from dragoman.relay.talks import Talks
 from dragoman.routes import Route
 from dragoman.threads import State
 
@@ -42,8 +43,9 @@ LEFT = 499
 class Knowledge:
     """What the engine looks things up in."""
 
-    def __init__(self, gate: Gate, atlas: Atlas, lookups: Lookups, talks: Talks) -> None:
+    def __init__(self, gate: Gate, atlas: Atlas, lookups: Lookups, talks: Talks, holdings: Holdings) -> None:
         self.gate = gate
+        self.holdings = holdings
         self.atlas = atlas
         self.lookups = lookups
         self.talks = talks
@@ -58,6 +60,7 @@ class Engine:
         self._atlas = knowledge.atlas
         self._lookups = knowledge.lookups
         self._talks = knowledge.talks
+        self._holdings = knowledge.holdings
         self._dispatch = dispatch
         self._ledger = ledger
         self._max_body_bytes = max_body_bytes
@@ -143,7 +146,10 @@ class Engine:
                 route = self._atlas.route(intent.model, principal, loose=loose)
                 if loose:
                     intent.model = route.name
-                await self._relay(turn, route, _call(self._ledger, leg, principal, intent), session, leg, rest)
+                call = _call(self._ledger, leg, principal, intent)
+                if isinstance(intent, Forward) and intent.elsewhere is not None:
+                    call.kept = await self._holdings.enter(intent.elsewhere, principal)
+                await self._relay(turn, route, call, session, leg, rest)
             case Say():
                 await self._say(cast("Talk", found), intent, principal, session, leg)
             case Count():
@@ -171,7 +177,7 @@ class Engine:
             raise Conflict("An answer of this id is under way.", field="id")
         talk = await self._talks.begin(turn, say, route, principal)
         call = Call(self._ledger, leg.head.id, principal.name, say.wire, route.name)
-        call.talk = talk
+        call.kept = talk
         try:
             await self._relay(talk, route, call, session, leg, None)
         finally:
@@ -262,15 +268,15 @@ STATES: dict[Outcome, State] = {
 
 
 async def _settle(call: Call, outcome: Outcome, status: int, fault: Fault | None) -> None:
-    if call.talk is not None:
-        await _keep(call.talk, STATES[outcome])
+    if call.kept is not None:
+        await _keep(call.kept, STATES[outcome])
     call.settle(outcome, status, fault)
 
 
-async def _keep(talk: TalkTurn, state: State) -> None:
+async def _keep(kept: Kept, state: State) -> None:
     """Save an answer that has failed already: a store that fails as well is the operator's matter."""
     try:
-        await talk.end(state)
+        await kept.end(state)
     except Fault as fault:
         log.error("an answer was not saved: %s %s", fault.message, fault.detail)  # noqa: TRY400
 

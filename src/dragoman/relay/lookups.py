@@ -64,7 +64,7 @@ class Lookups:
 
     async def _shelf(self, wish: ListThreads, owner: str) -> Shelf:
         shelf = await self._threads.shelf(owner, wish.offset, wish.limit, wish.query, wish.before)
-        if shelf.total == 0 and wish.never_none:
+        if wish.never_none and shelf.total == 0:
             return Shelf([await self._threads.first(owner)][: wish.limit], 1)
         return shelf
 

@@ -158,8 +158,8 @@ class Pump:
     async def _finish(self, deltas: list[Delta]) -> None:
         """Keep the answer, write the ledger, then the last bytes."""
         pieces = self._turn.write(deltas)
-        if self._call.talk is not None:
-            await self._call.talk.end("complete")
+        if self._call.kept is not None:
+            await self._call.kept.end("complete")
         self._call.settle("completed", 200)
         if not self._leg.opened:
             length = None if self._turn.streaming else sum(map(len, pieces))

@@ -1,17 +1,25 @@
 """What a call came to: usage, outcome, one record, exactly once."""
 
 import time
+from typing import Protocol
 
 from dragoman.chat import Usage, tokens_of
 from dragoman.faults import Fault
 from dragoman.ports import Attempt, Ledger, Outcome, Record
-from dragoman.relay.talks import TalkTurn
+from dragoman.threads import State
+
+
+class Kept(Protocol):
+    """What is to be saved of an answer as it ends."""
+
+    async def end(self, state: State) -> None:
+        """Save it; the first time only. Raises StoreFailed."""
 
 
 class Call:
     """One call's life: what is known so far, and `settle`, which writes it down the first time only."""
 
-    __slots__ = ("_ledger", "_record", "_settled", "_started", "attempts", "first_byte_at", "size", "talk", "usage")
+    __slots__ = ("_ledger", "_record", "_settled", "_started", "attempts", "first_byte_at", "kept", "size", "usage")
 
     def __init__(self, ledger: Ledger, id_: str, principal: str, wire: str, model: str) -> None:
         self._ledger = ledger
@@ -21,7 +29,7 @@ class Call:
         self.attempts: list[Attempt] = []
         self.usage: Usage | None = None
         self.size = 0
-        self.talk: TalkTurn | None = None
+        self.kept: Kept | None = None
         self.first_byte_at: float | None = None
 
     def delivered(self, size: int) -> None:

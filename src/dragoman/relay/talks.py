@@ -1,6 +1,7 @@
 """Turns in conversations: the question is saved before a provider is asked, the answer as it ends, however it ends."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 
@@ -92,15 +93,19 @@ class Talks:
         try:
             return await asyncio.shield(saving)
         except asyncio.CancelledError:
-            place = await saving
-            await self._threads.end(place, "cancelled", ())
+            with contextlib.suppress(Fault):
+                await self._threads.end(await saving, "cancelled", ())
             raise
 
     async def end(self, talk: "TalkTurn", state: State) -> None:
-        """Save an answer as it ended; the first time only. Raises StoreFailed."""
-        if talk in self._live:
-            self._live.discard(talk)
-            await self._threads.end(talk.place, state, talk.parts())
+        """Save an answer as it ended; the first time only. Raises StoreFailed; then `run` goes on trying."""
+        if talk.ended is None:
+            talk.ended = state
+            await self._save(talk, state)
+
+    async def _save(self, talk: "TalkTurn", state: State) -> None:
+        await self._threads.end(talk.place, state, talk.parts())
+        self._live.discard(talk)
 
     async def run(self) -> None:
         """Save, every few seconds, what the answers under way have come to, and keep their hold on the threads."""
@@ -109,9 +114,11 @@ class Talks:
             if not self._live:
                 continue
             try:
+                for talk in [talk for talk in self._live if talk.ended]:
+                    await self._save(talk, talk.ended or "broken")
                 await self._threads.keep([(talk.place, talk.parts()) for talk in self._live])
             except Fault as fault:
-                log.error("answers under way cannot be saved: %s %s", fault.message, fault.detail)  # noqa: TRY400
+                log.error("answers cannot be saved now: %s %s", fault.message, fault.detail)  # noqa: TRY400
 
 
 class TalkTurn:
@@ -125,6 +132,7 @@ class TalkTurn:
         self._history = history
         self._prompt_tokens = 0
         self._is_counted = False
+        self.ended: State | None = None
         self.place = place
         self.intent = Ask(
             wire=WIRE,

@@ -66,6 +66,14 @@ owners = Table(
     Column("threads", Integer, nullable=False),
 )
 
+# Conversations that a back end keeps: whose they are, since its account is everybody's.
+holdings = Table(
+    "holdings",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("owner"),
+)
+
 accounts = Table(
     "accounts",
     metadata,

@@ -143,5 +143,6 @@ def _nodes(thread: Thread, chronicle: Chronicle, now: float) -> list[Node]:
         above = number - 1 if line.parent is None else line.parent
         parent, depth = (made[above].id, made[above].depth + 1) if above >= 0 else (thread.root, 1)
         parts = (Text(encodable(line.text)),)
-        made.append(Node(new_id(), thread.id, parent, depth, line.role, parts, now, line.state, encodable(line.model)))
+        state = "broken" if line.state == "pending" else line.state
+        made.append(Node(new_id(), thread.id, parent, depth, line.role, parts, now, state, clean(line.model)))
     return made

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dragoman.chat import Part
 from dragoman.faults import Misconfigured
-from dragoman.store import accounts, shelves, turns
+from dragoman.store import accounts, holdings, shelves, turns
 from dragoman.store.database import SQLITE_FILE, Database, open_database, reason_of
 from dragoman.store.migrate import migrate
 from dragoman.store.schema import is_leased
@@ -55,6 +55,15 @@ class Store(Threads, Accounts):
 
     async def adopt(self, owner: str, chronicles: Sequence[Chronicle]) -> list[Thread]:
         return await self._database.write(lambda c: shelves.adopt_chronicles(c, owner, chronicles, self._now()))
+
+    async def hold(self, owner: str, id_: str) -> None:
+        await self._database.write(lambda c: holdings.hold(c, owner, id_))
+
+    async def may_enter(self, owner: str, id_: str) -> bool:
+        return await self._database.read(lambda c: holdings.is_open(c, owner, id_))
+
+    async def held_by_others(self, owner: str) -> frozenset[str]:
+        return await self._database.read(lambda c: holdings.list_others(c, owner))
 
     async def account(self, name: str) -> str | None:
         return await self._database.read(lambda c: accounts.find_digest(c, name))

@@ -45,6 +45,18 @@ class _Event(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Event).decode
 
 
+class _Named(msgspec.Struct):
+    conversation_id: str | None = None
+
+
+def conversation_in(event: bytes) -> str:
+    """Return the id of the conversation that an event, as `OpaqueStream` passes it, belongs to; "" if it says none."""
+    try:
+        return msgspec.json.decode(event.removeprefix(b"data: "), type=_Named).conversation_id or ""
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return ""
+
+
 def _text(message: _Message) -> str | None:
     """Return the assistant's text so far, None if a message is something else."""
     role = message.author.role if message.author and message.author.role else message.role or "assistant"

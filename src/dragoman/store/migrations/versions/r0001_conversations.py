@@ -17,6 +17,11 @@ def upgrade() -> None:
         sa.Column("threads", sa.Integer, nullable=False),
     )
     op.create_table(
+        "holdings",
+        sa.Column("id", sa.Text, primary_key=True),
+        _text("owner"),
+    )
+    op.create_table(
         "accounts",
         sa.Column("folded_name", sa.Text, primary_key=True),
         _text("name"),
