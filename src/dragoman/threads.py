@@ -212,8 +212,9 @@ TOKENS_PER_OTHER = 1_200
 def weight(parts: Sequence[Part]) -> int:
     """Estimate the tokens that a message takes in a model's context; rather too many than too few.
 
-    Rule (docs/conversations.md): bytes of its text in UTF-8 over three, plus eight, plus 1,200 for each part
-    that is neither text nor a model's thoughts, which are not sent. English takes four bytes a token and is counted a third too high, Chinese three.
+    Rule (docs/conversations.md): bytes of its text in UTF-8 over three, plus eight, plus 1,200 for each part that
+    is neither text nor a model's thoughts, which are not sent. English takes four bytes a token and is counted a
+    third too high, Chinese three.
     """
     text = sum(len(part.text.encode()) for part in parts if isinstance(part, Text))
     others = sum(not isinstance(part, Text | Think) for part in parts)

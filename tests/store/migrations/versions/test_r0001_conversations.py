@@ -1,11 +1,11 @@
-"""The steps between schemas, together, make the tables that the code uses."""
+"""The steps between schemas, together, make the tables that the code uses, and which a new database gets at once."""
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from dragoman.store.database import open_database
-from dragoman.store.migrate import migrate
+from dragoman.store import migrate as module
 from dragoman.store.schema import metadata
 
 
@@ -13,7 +13,7 @@ from dragoman.store.schema import metadata
 def connection(database):
     opened = open_database(database.url, database.folder)
     with opened.writer.begin() as connection:
-        migrate(connection)
+        module._upgrade(connection)
         yield connection
     opened.close()
 
