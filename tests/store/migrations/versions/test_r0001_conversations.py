@@ -4,8 +4,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from dragoman.store.database import open_database
 from dragoman.store import migrate as module
+from dragoman.store.database import open_database
 from dragoman.store.schema import metadata
 
 
