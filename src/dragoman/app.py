@@ -53,7 +53,7 @@ class App:
         self.providers = {row.name: build_provider(settings, row, i) for i, row in enumerate(settings.providers)}
         self.routes = routes_of(settings)
         self.master, self.master_is_new = master_key(self.folder)
-        self.store = open_store(settings.store.url, self.folder, secrets.token_hex(8), sole=sole)
+        self.store = open_store(settings.store_url(), self.folder, secrets.token_hex(8), sole=sole)
         self.log = CallLog(settings.log.requests)
         self.tasks: list[asyncio.Task[None]] = []
         self.socket_server: asyncio.Server | None = None

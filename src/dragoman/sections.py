@@ -69,7 +69,9 @@ class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Store(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[store]`: where conversations and accounts are kept."""
 
-    url: Annotated[str, msgspec.Meta(description="`postgresql://…`; empty: SQLite in the data folder.")] = ""
+    url: Annotated[
+        str, msgspec.Meta(description="`postgresql://…`, `env:`/`file:` allowed; empty: SQLite in the data folder.")
+    ] = ""
 
 
 class Conversations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

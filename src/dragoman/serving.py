@@ -37,7 +37,7 @@ def run(settings: Settings) -> int:
     app = App(settings, sole=True)
     listening = {"http": bind(given.host, given.port)}
     if given.websocket_port:
-        listening["ws"] = bind(given.host, given.websocket_port, "--websocket-port")
+        listening["ws"] = bind(given.host, given.websocket_port, "server.websocket_port")
     if settings.compat.server_port is not None:
         listening["lines"] = bind(given.host, settings.compat.server_port, "compat.server_port")
     return on_loop(_serve(app, listening))

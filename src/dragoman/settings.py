@@ -82,6 +82,12 @@ class Settings(msgspec.Struct, frozen=True):
         text: str = getattr(self.compat, leaf)
         return self.secret(text, f"{self.origin_of(f'compat.{leaf}')}: compat.{leaf}") if text else None
 
+    def store_url(self) -> str:
+        """Return the address of the database, which may hold a password and so be kept elsewhere."""
+        text = self.store.url
+        is_elsewhere = text.startswith(("env:", "file:"))
+        return self.secret(text, f"{self.origin_of('store.url')}: store.url").reveal() if is_elsewhere else text
+
     def oidc_secret(self) -> Secret:
         """Return the client secret of `[auth.oidc]`, empty for a public client."""
         text = self.auth.oidc.client_secret if self.auth.oidc else ""

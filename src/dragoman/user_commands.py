@@ -140,7 +140,7 @@ def _with_accounts(config: Path | None, data: str | None, act: Callable[[Account
     from dragoman.store import open_store
 
     async def run() -> Found:
-        store = open_store(settings.store.url, folder, secrets.token_hex(8))
+        store = open_store(settings.store_url(), folder, secrets.token_hex(8))
         try:
             return await act(store)
         finally:

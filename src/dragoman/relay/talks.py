@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from dragoman.chat import (
+    Begin,
     ChatRequest,
     Delta,
     End,
@@ -161,6 +162,10 @@ class TalkTurn:
                 self._thoughts.append(delta.text)  # type: ignore[union-attr]
             elif kind is Tally:
                 self._is_counted = True
+            elif kind is Begin:
+                # Conversations speak of public models, whoever answers.
+                public = Begin(delta.id, self.intent.model, delta.created)  # type: ignore[union-attr]
+                deltas = [public if each is delta else each for each in deltas]
         if type(deltas[-1]) is End and not self._is_counted:
             deltas = [*deltas[:-1], Tally(self._estimate()), deltas[-1]]
         return self._turn.write(deltas)

@@ -11,6 +11,7 @@ from dragoman.chat import Part
 from dragoman.faults import Misconfigured
 from dragoman.store import accounts, holdings, shelves, turns
 from dragoman.store.database import SQLITE_FILE, Database, open_database, reason_of
+from dragoman.store.lock import FolderLock
 from dragoman.store.migrate import migrate
 from dragoman.store.schema import is_leased
 from dragoman.threads import Accounts, Chronicle, Opening, Place, Shelf, State, Story, Thread, Threads
@@ -19,7 +20,8 @@ from dragoman.threads import Accounts, Chronicle, Opening, Place, Shelf, State, 
 class Store(Threads, Accounts):
     """Keeps `dragoman.threads.Threads` and `dragoman.threads.Accounts`. Made by `open_store`."""
 
-    def __init__(self, database: Database, run: str, now: Callable[[], float]) -> None:
+    def __init__(self, database: Database, run: str, now: Callable[[], float], lock: FolderLock | None) -> None:
+        self._lock = lock
         self._database = database
         self._run = run
         self._now = now
@@ -80,6 +82,8 @@ class Store(Threads, Accounts):
     def close(self) -> None:
         """Finish what was begun and close the database; blocks meanwhile. Safe to call twice."""
         self._database.close()
+        if self._lock is not None:
+            self._lock.release()
 
 
 def open_store(url: str, folder: Path, run: str, *, sole: bool = False, now: Callable[[], float] = time.time) -> Store:
@@ -94,21 +98,24 @@ def open_store(url: str, folder: Path, run: str, *, sole: bool = False, now: Cal
         now: the clock, in Unix seconds. Processes that share a database must agree on it within a few seconds.
 
     Raises:
-        Misconfigured: the database cannot be reached, read, written or migrated.
+        Misconfigured: the database cannot be reached, read, written or migrated, or is served by another process.
 
     """
     place = "[store] url" if url else folder / SQLITE_FILE
+    lock = FolderLock(folder) if sole and not url else None
     try:
-        database = open_database(url, folder)
         with ExitStack() as undo:
+            if lock is not None:
+                undo.callback(lock.release)
+            database = open_database(url, folder)
             undo.callback(database.close)
             with database.writer.begin() as connection:
                 migrate(connection)
-                if sole and not url:
+                if lock is not None:
                     turns.release(connection, is_leased)
             undo.pop_all()
     except SQLAlchemyError as error:
         raise Misconfigured(f"{place}: the database cannot be used: {reason_of(error)}") from None
     except Misconfigured as error:
         raise Misconfigured(f"{place}: {error}") from None
-    return Store(database, run, now)
+    return Store(database, run, now, lock)
