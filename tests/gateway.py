@@ -194,7 +194,7 @@ class House:
         base = {"server": {"host": "127.0.0.1", "grpc_port": 0, "websocket_port": 0}, "upstream": {}}
         tree = {**base, "auth": {"keys": [KEY]}, "log": {"requests": "all"}}
         for name, values in sections.items():
-            tree[name] = {**tree[name], **values}
+            tree[name] = {**tree.get(name, {}), **values}
         self.gateway = Gateway({**tree, "providers": rows, "models": routes}, folder)
 
     @staticmethod
