@@ -132,7 +132,8 @@ class App:
 
             services = tuple({mount.path.split("/")[1]: None for mount in mounts if mount.method == "GRPC"})
             address = Address(server.host, server.grpc_port, services, server.tls_cert, server.tls_key)
-            self.grpc = GrpcHost(message_table(engine, mounts, "GRPC").row, address, server.max_body_bytes, number)
+            find = message_table(engine, mounts, "GRPC").row
+            self.grpc = GrpcHost(find, address, server.max_body_bytes, number, wheel=wheel, write_s=server.write_s)
         listener = Listener(http_table([*self._health(), *rows]), timing, others)
         return listener.server(wheel, self._drain, self.upgrades.upgraded, Tls(server.tls_cert, server.tls_key))
 

@@ -54,5 +54,5 @@ def message_table(engine: Engine, mounts: Iterable[Mount], method: str, *, any_p
     for mount in mounts:
         if mount.method == method and (any_path or not mount.path.endswith("*")):
             entry = partial(engine.serve, (mount,))
-            table.add(Row(method, mount.path, mount.when, entry, None, mount.parallel, mount.urgent))
+            table.add(Row(method, mount.path, mount.when, entry, None, mount.parallel, mount.urgent, mount.channel))
     return table

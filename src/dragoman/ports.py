@@ -121,7 +121,7 @@ class Mount(msgspec.Struct, frozen=True):
     one. `own_key`: with `[compat] bring_your_own_key` a key that is not ours is one for the provider.
     `needs`: only where a provider of that name is configured, and then instead of the mount that needs none.
     `parallel`: how many messages of one connection are answered at once; further ones wait in order,
-    but for those of which `urgent` is true.
+    but for those of which `urgent` is true. `channel`: they carry the name of their connection as `:channel`.
     `stays`: on a listener of its own, which `[compat] server_port` opens, this is there.
     """
 
@@ -136,6 +136,7 @@ class Mount(msgspec.Struct, frozen=True):
     needs: str = ""
     parallel: int = 1
     urgent: Callable[[bytes], bool] | None = None
+    channel: bool = False
     stays: bool = False
 
 

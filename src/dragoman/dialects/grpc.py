@@ -54,7 +54,7 @@ class Asking:
 
     def _channel(self) -> str:
         is_shared = any(map(self.head.get, PROXIED))
-        return "" if is_shared else (self.head.get(b":peer") or b"").decode("latin-1")
+        return "" if is_shared else (self.head.get(b":channel") or b"").decode("latin-1")
 
     def refuse(self, fault: Fault) -> Reply:
         return Reply(0, named(fault), ERROR)
@@ -73,4 +73,4 @@ class DeltasTurn(Speaking):
         return [ERROR]
 
 
-mounts: tuple[Mount, ...] = (Mount("GRPC", "/chat.Chat/Ask", Asking, door="grpc"),)
+mounts: tuple[Mount, ...] = (Mount("GRPC", "/chat.Chat/Ask", Asking, door="grpc", channel=True),)

@@ -158,6 +158,7 @@ class Tls(msgspec.Struct, frozen=True):
 class Row(msgspec.Struct, frozen=True):
     """A mounted entry, and who says which methods there are when the path is right and the method is not.
     `parallel`: how many messages of one connection it answers at once; `urgent` ones wait for none.
+    `channel`: they carry the name of their connection.
     """
 
     method: str
@@ -167,6 +168,7 @@ class Row(msgspec.Struct, frozen=True):
     wrong_method: Callable[[str, Leg], Awaitable[None]] | None = None
     parallel: int = 1
     urgent: Callable[[bytes], bool] | None = None
+    channel: bool = False
 
 
 class Table:

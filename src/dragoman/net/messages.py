@@ -1,7 +1,7 @@
 """Connections on which every message is a request: WebSocket, and gRPC's streams.
 
 A message becomes a `MessageLeg`, which is handed to the entry that its path found; its pieces go out as messages.
-A connection answers so many at once; further ones wait in order, and while some wait nothing more is read.
+A connection answers so many at once; further ones wait in order, and while many wait no more are taken.
 """
 
 import asyncio
@@ -17,7 +17,9 @@ import msgspec
 from dragoman.faults import TooLarge
 from dragoman.legs import Head, Headers, Leg, Reply
 
+# So many messages of one connection wait for their turn, or so many bytes and the message that exceeds them.
 WAITING = 64
+WAITING_BYTES = 1024 * 1024
 OK = (0, 200)
 
 
@@ -31,6 +33,10 @@ class Found(Protocol):
     def parallel(self) -> int: ...
 
     @property
+    def channel(self) -> bool:
+        """Whether messages carry the name of their connection, in a header `:channel`."""
+
+    @property
     def urgent(self) -> Callable[[bytes], bool] | None:
         """Says of a message that it does not wait for others."""
 
@@ -41,13 +47,16 @@ class Outlet(Protocol):
     late: str
 
     def send(self, pieces: list[bytes]) -> bool:
-        """Send messages at once. Returns whether there is room for more."""
+        """Send each piece that is not empty as a message, at once. Returns whether there is room for more."""
 
     async def room(self) -> None:
         """Wait until there is room; returns as well when the connection is lost."""
 
     def pause(self, paused: bool) -> None:  # noqa: FBT001 - its one argument
-        """Stop reading messages, or go on."""
+        """Take no more messages, or go on."""
+
+    def failed(self) -> None:
+        """An answer ended with an error as its status: end the connection with it, where there is such a thing."""
 
     def answered(self, last: bool) -> None:  # noqa: FBT001 - its one argument
         """A message has been answered; `last`: no other is under way or waits."""
@@ -72,6 +81,8 @@ class Messages:
         self._found = found
         self._number = number
         self._waiting: deque[tuple[bytes, Headers]] = deque()
+        self._waiting_bytes = 0
+        self._is_full = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self.outlet = outlet
@@ -84,13 +95,20 @@ class Messages:
         """Take a message; `headers` are its own, beside those of the connection."""
         if self.is_lost:
             return
-        found = self._found
-        if len(self.live) < found.parallel or (found.urgent is not None and found.urgent(data)):
+        if self._has_room() or self._is_urgent(data):
             self._start(data, headers)
             return
         self._waiting.append((data, headers))
-        if len(self._waiting) >= WAITING:
-            self.outlet.pause(True)
+        self._waiting_bytes += len(data)
+        self._regulate()
+
+    def _has_room(self) -> bool:
+        return len(self.live) < self._found.parallel
+
+    def _is_urgent(self, data: bytes) -> bool:
+        """Too many at once are not: their answers, unread, would pile up as any others."""
+        found = self._found
+        return found.urgent is not None and len(self.live) < found.parallel + WAITING and found.urgent(data)
 
     def _start(self, data: bytes, headers: Headers) -> None:
         base = self._head
@@ -104,13 +122,28 @@ class Messages:
     async def _answer(self, leg: "MessageLeg") -> None:
         try:
             await self._found.entry(leg)
+            # Who asks and does not read gets no further answers: they would pile up here.
+            await self.outlet.room()
         finally:
             self.live.discard(leg)
-            if self._waiting and not self.is_lost and len(self.live) < self._found.parallel:
-                self._start(*self._waiting.popleft())
-                if len(self._waiting) == WAITING - 1:
-                    self.outlet.pause(False)
+            if self._waiting and self._has_room():
+                data, headers = self._waiting.popleft()
+                self._waiting_bytes -= len(data)
+                self._start(data, headers)
+                self._regulate()
             self.outlet.answered(not self.live)
+
+    def _regulate(self) -> None:
+        is_full = len(self._waiting) >= WAITING or self._waiting_bytes >= WAITING_BYTES
+        if is_full != self._is_full:
+            self._is_full = is_full
+            self.outlet.pause(is_full)
+
+    def end(self, reply: Reply) -> None:
+        """Remember how the last answer ended."""
+        self.last = reply
+        if reply.status and not self.is_lost:
+            self.outlet.failed()
 
     def lost(self) -> None:
         """The connection is gone: so are the callers of all its messages."""
@@ -123,21 +156,19 @@ class Messages:
 class MessageLeg:
     """The way back for one message. Keeps `dragoman.legs.Leg`."""
 
-    __slots__ = ("_callback", "_data", "_label", "_messages", "gone", "head", "opened", "stopped")
+    __slots__ = ("_callback", "_data", "_label", "_messages", "_reply", "gone", "head", "length", "opened", "stopped")
 
     def __init__(self, messages: Messages, head: Head, data: bytes) -> None:
         self._messages = messages
         self._data = data
         self._label = ""
         self._callback: Callable[[], object] | None = None
+        self._reply = Reply(0, [], b"")
         self.head = head
+        self.length: int | None = len(data)
         self.opened = False
         self.gone = False
         self.stopped = False
-
-    @property
-    def length(self) -> int | None:
-        return len(self._data)
 
     @property
     def late(self) -> str:
@@ -154,47 +185,45 @@ class MessageLeg:
 
     async def open(self, status: int, headers: Headers, length: int | None) -> None:  # noqa: ARG002 - messages have their own
         self.opened = True
-        self._end(0 if status in OK else status, headers)
-
-    def _end(self, status: int, headers: Headers) -> None:
-        self._messages.last = Reply(status, [*headers, (b"x-request-id", self.head.id.encode())], b"")
+        self._reply = Reply(status, headers, b"")
 
     def push(self, pieces: list[bytes]) -> bool:
-        if self.gone:
-            return True
-        return self._messages.outlet.send([piece for piece in pieces if piece])
+        return self.gone or self._messages.outlet.send(pieces)
 
     async def write(self, pieces: list[bytes]) -> None:
         if not self.push(pieces):
             await self._messages.outlet.room()
 
     async def finish(self, pieces: list[bytes], reply: Reply | None = None) -> None:
-        self._callback = None
-        if reply is not None:
-            self._end(0 if reply.status in OK else reply.status, reply.headers)
         self.push(pieces)
+        self.cut(reply or self._reply)
 
     def cut(self, reply: Reply) -> None:
         self._callback = None
-        self._end(reply.status, reply.headers)
+        self._label = ""
+        headers = [*reply.headers, (b"x-request-id", self.head.id.encode())]
+        self._messages.end(Reply(0 if reply.status in OK else reply.status, headers, b""))
 
     def name(self, label: str) -> bool:
-        if any(leg._label == label for leg in self._messages.live if leg is not self):  # noqa: SLF001 - its own kind
+        if self._named(label) not in (None, self):
             return False
         self._label = label
         return True
 
     def stop(self, label: str) -> bool:
-        for leg in self._messages.live:
-            if leg is not self and leg._label == label:  # noqa: SLF001 - its own kind
-                leg.stopped = True
-                leg.call()
-                return True
-        return False
+        leg = self._named(label)
+        if leg is None or leg is self:
+            return False
+        leg.stopped = True
+        leg.call()
+        return True
+
+    def _named(self, label: str) -> "MessageLeg | None":
+        return next((leg for leg in self._messages.live if label and leg._label == label), None)  # noqa: SLF001 - its own kind
 
     def on_gone(self, callback: Callable[[], object]) -> None:
         self._callback = callback
-        if self.gone:
+        if self.gone or self.stopped:
             self.call()
 
     def lost(self) -> None:
