@@ -5,7 +5,7 @@ functions are those that grpcio's own channelz service calls.
 """
 
 import msgspec
-from grpc._cython import cygrpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 OPTION = ("grpc.enable_channelz", 1)
 _PAGE = 500

@@ -76,12 +76,8 @@ class GrpcHost:
         self.calls: set[Call] = set()
         self.draining = False
         self._address = address
-        options = [
-            *OPTIONS,
-            OPTION,
-            ("grpc.max_receive_message_length", max_bytes),
-            ("grpc.max_send_message_length", -1),
-        ]
+        limits = [("grpc.max_receive_message_length", max_bytes), ("grpc.max_send_message_length", -1)]
+        options = [*OPTIONS, OPTION, *limits]
         self._server = grpc.aio.server(options=options)
         self._server.add_generic_rpc_handlers((Methods(self),))
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
@@ -171,7 +167,9 @@ class Call:
         host = self._host
         if found.channel:
             # A name that starts with a colon cannot come from a caller.
-            channel = f"{self._context.peer()} {number_of(self._context.peer())}"
+            peer = str(self._context.peer())
+            number = number_of(peer)
+            channel = f"{peer} {number}" if number else ""
             head = msgspec.structs.replace(head, headers=[*head.headers, (b":channel", channel.encode())])
         self._messages = Messages(head, found, self, host.number)
         self._writing = cast("asyncio.Task[None]", asyncio.current_task())
