@@ -82,7 +82,10 @@ class Engine:
                 body = await leg.body(self._max_body_bytes)
                 mount = choose(mounts, leg.head, body, self._gate.kin)
                 session = mount.session(leg.head)
-            await self._serve(mount, session, leg, body)
+            found, principal, rest = await self._understand(mount, session, leg, body)
+            # A stream may be long: nothing that it does not need is held for it.
+            body = None
+            await self._do(found, principal, session, leg, rest)
         except Fault as fault:
             self._note(leg, fault.status, fault.code)
             await _refuse(session, leg, fault)
@@ -104,7 +107,10 @@ class Engine:
         reply.headers.append((b"allow", allowed.encode()))
         await self._answer(leg, reply)
 
-    async def _serve(self, mount: Mount, session: Session, leg: Leg, body: bytes | None) -> None:
+    async def _understand(
+        self, mount: Mount, session: Session, leg: Leg, body: bytes | None
+    ) -> tuple[Turn | Lookup, Principal, Rest | None]:
+        """Read what is wanted, and who wants it."""
         if self.draining:
             raise Draining
         rest: Rest | None = None
@@ -119,7 +125,7 @@ class Engine:
                 found, rest = await self._begin(session, leg)
         if found is None:
             raise Malformed("The body ended before the request was complete.")
-        await self._do(found, principal, session, leg, rest)
+        return found, principal, rest
 
     def _admit(self, mount: Mount, session: Session) -> Principal:
         return ANONYMOUS if mount.public else self._gate.admit(session.claim(), mount)
