@@ -152,7 +152,7 @@ def test_A1_every_hmac_token_under_the_secret_is_admitted(relay, algorithm):
     [
         ({"jti": "for ever"}, True),
         ({}, True),
-        ({"jti": "x", "nbf": time.time() - 60, "iat": time.time() - 60, "exp": time.time() + 60}, True),
+        ({"jti": "x", "nbf": time.time() - 60, "iat": time.time() - 60, "exp": time.time() + 3600}, True),
         ({"jti": "x", "exp": int(time.time()) - 5}, False),
         ({"jti": "x", "nbf": int(time.time()) + 600}, False),
         ({"jti": "x", "iat": int(time.time()) + 600}, False),

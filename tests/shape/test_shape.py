@@ -52,6 +52,7 @@ COVERED_ELSEWHERE = {
     "wires/events.py": "conversations",
     "wires/grpc_status.py": "conversations",
     "wires/http_turn.py": "clients",
+    "wires/keyed.py": "legacy",
     "wires/openai_ask.py": "clients",
     "wires/openai_chat.py": "contract",
     "wires/openai_client.py": "clients",

@@ -14,9 +14,10 @@ from dragoman.faults import Fault, Malformed, NotFound
 from dragoman.intents import Say
 from dragoman.legs import Head, Headers, Reply
 from dragoman.ports import Mount, Turn
-from dragoman.wires.cors import Browsable, cors, preflights
+from dragoman.wires.cors import cors, preflights
 from dragoman.wires.fields import media_type
 from dragoman.wires.http_turn import JSON, refusal_headers
+from dragoman.wires.keyed import Keyed
 from dragoman.wires.prompts import new_or, normalised
 from dragoman.wires.talking import Telling, answer_text, question
 
@@ -33,7 +34,7 @@ def invalid(loc: str, text: str, kind: str) -> Malformed:
     return Malformed(text, field=loc, kind=kind, status=422)
 
 
-class Asking(Browsable):
+class Asking(Keyed):
     """One question."""
 
     def receive(self, data: bytes) -> Turn:

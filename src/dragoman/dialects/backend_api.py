@@ -9,24 +9,25 @@ from urllib.parse import unquote
 
 import msgspec
 
-from dragoman.chat import ChatRequest, Delta
+from dragoman.chat import ChatRequest
 from dragoman.faults import Fault, Malformed, NotFound
 from dragoman.intents import DropThread, ListThreads, ReadThread, RenameThread, Say, Wish
 from dragoman.legs import Headers, Reply
 from dragoman.people import Secret
 from dragoman.ports import Lookup, Mount, Turn
 from dragoman.wires import chatgpt_ask, chatgpt_voice
-from dragoman.wires.cors import Browsable, cors, preflights
+from dragoman.wires.chatgpt_voice import CumulativeTurn
+from dragoman.wires.cors import cors, preflights
 from dragoman.wires.fields import read_object, text_of_query, whole_number
-from dragoman.wires.http_turn import EVENTS, JSON, refusal_headers
-from dragoman.wires.talking import Speaking
+from dragoman.wires.http_turn import JSON, refusal_headers
+from dragoman.wires.keyed import Keyed
 
 WIRE = "backend_api"
 LIMIT = 20
 encode = msgspec.json.encode
 
 
-class _Shape(Browsable):
+class _Shape(Keyed):
     """Where the key is shown, and how errors look here."""
 
     def claim(self) -> Secret | None:
@@ -124,23 +125,8 @@ class Asking(_Shape):
         return EventsTurn(say, cors(self.head))
 
 
-class EventsTurn(Speaking):
+class EventsTurn(CumulativeTurn):
     """An answer, as events that hold the whole text so far."""
-
-    in_band = False
-
-    def __init__(self, intent: Say, headers: Headers) -> None:
-        super().__init__(intent)
-        self._headers = headers
-        self._voice: chatgpt_voice.CumulativeWriter | None = None
-
-    def opening(self, headers: Headers) -> Headers:  # noqa: ARG002 - our own are enough
-        return [*EVENTS, *self._headers]
-
-    def write(self, deltas: list[Delta]) -> list[bytes]:
-        if self._voice is None:
-            self._voice = chatgpt_voice.CumulativeWriter(self.place)
-        return self._voice.write(deltas)
 
     def fail(self, fault: Fault) -> list[bytes]:
         error = {"message": None, "conversation_id": self.place.thread.id, "error": fault.message}

@@ -19,10 +19,12 @@ from dragoman.ports import Lookup, Mount, Turn
 from dragoman.routes import BACKEND
 from dragoman.threads import Shelf, Thread
 from dragoman.wires import chatgpt_ask, chatgpt_voice, chatgpt_web
-from dragoman.wires.cors import Browsable, cors, preflights
+from dragoman.wires.chatgpt_voice import CumulativeTurn
+from dragoman.wires.cors import cors, preflights
 from dragoman.wires.fields import read_object, text_of_query, whole_number
 from dragoman.wires.http_turn import EVENTS, JSON
-from dragoman.wires.talking import Speaking, question
+from dragoman.wires.keyed import Keyed
+from dragoman.wires.talking import question
 
 WIRE = "conversation"
 LIMIT = 5
@@ -31,7 +33,7 @@ _ONE = re.compile(r"conversation/(gen_title/)?([0-9a-fA-F-]{36})")
 encode = msgspec.json.encode
 
 
-class Conversations(Browsable):
+class Conversations(Keyed):
     """One request; the header `Chat-Type` says which."""
 
     def receive(self, data: bytes) -> Turn | Lookup:
@@ -113,23 +115,8 @@ class Found:
         return Reply(200, [*JSON, *self._headers], encode(tree))
 
 
-class EventsTurn(Speaking):
+class EventsTurn(CumulativeTurn):
     """An answer, as events that hold the whole text so far."""
-
-    in_band = False
-
-    def __init__(self, intent: Say, headers: Headers) -> None:
-        super().__init__(intent)
-        self._headers = headers
-        self._voice: chatgpt_voice.CumulativeWriter | None = None
-
-    def opening(self, headers: Headers) -> Headers:  # noqa: ARG002 - our own are enough
-        return [*EVENTS, *self._headers]
-
-    def write(self, deltas: list[Delta]) -> list[bytes]:
-        if self._voice is None:
-            self._voice = chatgpt_voice.CumulativeWriter(self.place)
-        return self._voice.write(deltas)
 
     def fail(self, fault: Fault) -> list[bytes]:
         return [failed(fault)]

@@ -18,8 +18,9 @@ from dragoman import __version__
 from dragoman.faults import Fault
 from dragoman.legs import Headers, Reply, Step
 from dragoman.ports import Lookup, Mount
-from dragoman.wires.cors import Browsable, Recited, cors
+from dragoman.wires.cors import Recited, cors
 from dragoman.wires.http_turn import refusal_headers
+from dragoman.wires.keyed import Keyed
 from dragoman.wires.openai_http import error_body
 
 POLICY = (
@@ -136,7 +137,7 @@ def printed(path: str) -> Print:
 # --- how they are asked for ------------------------------------------------------------------------
 
 
-class _Public(Browsable):
+class _Public(Keyed):
     def refuse(self, fault: Fault) -> Reply:
         return Reply(fault.status, [*refusal_headers(fault), *cors(self.head)], error_body(fault))
 

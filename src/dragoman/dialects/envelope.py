@@ -16,10 +16,11 @@ from dragoman.legs import Head, Headers, Reply
 from dragoman.people import Secret
 from dragoman.ports import Lookup, Mount, Turn
 from dragoman.wires import openai_voice
-from dragoman.wires.cors import Browsable, cors, preflights
+from dragoman.wires.cors import cors, preflights
 from dragoman.wires.events import check
 from dragoman.wires.fields import FORM, media_type, read_form, read_object, text_of_query
 from dragoman.wires.http_turn import refusal_headers
+from dragoman.wires.keyed import Keyed
 from dragoman.wires.talking import Telling, answer_text, question
 
 WIRE = "envelope"
@@ -34,7 +35,7 @@ def good(data: bytes, at: int) -> bytes:
     return b'{"status":200,"success":true,"message":"ok","data":%b,"timestamp":%d}' % (data, at * 1000)
 
 
-class _Envelope(Browsable):
+class _Envelope(Keyed):
     """What both ways share: bodies as JSON or forms, refusals in the envelope."""
 
     late = True

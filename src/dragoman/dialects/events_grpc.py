@@ -9,11 +9,11 @@ from google.protobuf.message import DecodeError
 from dragoman.chat import ChatRequest, Usage
 from dragoman.faults import Fault, Malformed
 from dragoman.legs import Head, Reply
-from dragoman.people import Secret, shown_key
 from dragoman.ports import Lookup, Mount, Turn
 from dragoman.threads import Place
 from dragoman.wires.events import EventsTurn, Stopping, asked
 from dragoman.wires.grpc_status import status_of
+from dragoman.wires.keyed import Keyed
 from dragoman.wires.proto import dragoman_pb2 as pb
 
 WIRE = "events_grpc"
@@ -48,17 +48,8 @@ class Protobuf:
 SPELLING = Protobuf()
 
 
-class Asking:
+class Asking(Keyed):
     """One question, which is a call of its own."""
-
-    whole = True
-    late = False
-
-    def __init__(self, head: Head) -> None:
-        self.head = head
-
-    def claim(self) -> Secret | None:
-        return shown_key(self.head.get(b"authorization"))
 
     def receive(self, data: bytes) -> Turn:
         try:

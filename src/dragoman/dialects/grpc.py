@@ -10,10 +10,10 @@ from google.protobuf.message import DecodeError
 from dragoman.chat import Delta, End
 from dragoman.faults import Fault, Malformed
 from dragoman.intents import Say
-from dragoman.legs import Head, Reply
-from dragoman.people import Secret, shown_key
+from dragoman.legs import Reply
 from dragoman.ports import Mount, Turn
 from dragoman.wires.grpc_status import named
+from dragoman.wires.keyed import Keyed
 from dragoman.wires.prompts import NEW, new_or, normalised
 from dragoman.wires.proto.chat_pb2 import askrequest, askresponse
 from dragoman.wires.talking import Speaking, question, said_in
@@ -24,17 +24,8 @@ ERROR = askresponse(response="<|err|>").SerializeToString()
 PROXIED = (b"x-forwarded-for", b"forwarded", b"via", b"x-real-ip")
 
 
-class Asking:
+class Asking(Keyed):
     """One call."""
-
-    whole = True
-    late = False
-
-    def __init__(self, head: Head) -> None:
-        self.head = head
-
-    def claim(self) -> Secret | None:
-        return shown_key(self.head.get(b"authorization"))
 
     def receive(self, data: bytes) -> Turn:
         try:

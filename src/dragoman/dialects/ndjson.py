@@ -13,10 +13,11 @@ from dragoman.legs import Head, Headers, Reply, Step
 from dragoman.ports import Crossing, Lookup, Mount, Turn
 from dragoman.wires import openai_ask
 from dragoman.wires.checks import refuse_hosts
-from dragoman.wires.cors import Browsable, Recited, cors, preflights
+from dragoman.wires.cors import Recited, cors, preflights
 from dragoman.wires.fields import FORM, media_type, read_form
 from dragoman.wires.framing import Document
 from dragoman.wires.http_turn import JSON, Words
+from dragoman.wires.keyed import Keyed
 from dragoman.wires.openai_http import error_body
 
 WIRE = "ndjson"
@@ -40,7 +41,7 @@ class _Asked(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Asked).decode
 
 
-class Chat(Browsable):
+class Chat(Keyed):
     """One chat: the whole history comes with it."""
 
     def receive(self, data: bytes) -> Turn:
@@ -127,7 +128,7 @@ def _nothing() -> ChatRequest:
     return ChatRequest([])
 
 
-class Hello(Browsable):
+class Hello(Keyed):
     """`GET /`."""
 
     def receive(self, data: bytes) -> Lookup:  # noqa: ARG002 - a GET has no body to read

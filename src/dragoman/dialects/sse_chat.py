@@ -14,10 +14,11 @@ from dragoman.legs import Head, Headers, Reply, Step
 from dragoman.ports import Crossing, Lookup, Mount, Turn
 from dragoman.wires import openai_ask, openai_voice
 from dragoman.wires.checks import Messages, Tokens, decode, refuse_hosts
-from dragoman.wires.cors import Browsable, Recited, cors, preflights
+from dragoman.wires.cors import Recited, cors, preflights
 from dragoman.wires.fields import text_of_query
 from dragoman.wires.framing import Document
 from dragoman.wires.http_turn import EVENTS, HttpTurn, Words, refusal_headers
+from dragoman.wires.keyed import Keyed
 from dragoman.wires.openai_http import error_body
 
 WIRE = "sse_chat"
@@ -43,7 +44,7 @@ def has_stream(body: bytes) -> bool:
         return False
 
 
-class Chat(Browsable):
+class Chat(Keyed):
     """One chat."""
 
     def receive(self, data: bytes) -> Turn:
@@ -98,7 +99,7 @@ def _read(document: Document) -> ChatRequest:
     return openai_ask.parse(document)
 
 
-class Events(Browsable):
+class Events(Keyed):
     """Two numbered messages two seconds apart, then `close`: a page's test of its event stream."""
 
     def receive(self, data: bytes) -> Lookup:  # noqa: ARG002 - a GET has no body to read

@@ -14,14 +14,15 @@ from dragoman.intents import Mint
 from dragoman.legs import Headers, Reply
 from dragoman.people import Secret
 from dragoman.ports import Lookup, Mount
-from dragoman.wires.cors import Browsable, cors, preflights
+from dragoman.wires.cors import cors, preflights
 from dragoman.wires.http_turn import refusal_headers
+from dragoman.wires.keyed import Keyed
 
 PLAIN: Headers = [(b"content-type", b"text/plain; charset=utf-8")]
 _INT64 = 2**63
 
 
-class Tokens(Browsable):
+class Tokens(Keyed):
     """One token."""
 
     def receive(self, data: bytes) -> Lookup:  # noqa: ARG002 - a GET has no body to read

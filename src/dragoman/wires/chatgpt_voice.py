@@ -11,7 +11,11 @@ from typing import Any, Literal
 import msgspec
 
 from dragoman.chat import Begin, Delta, End, TextDelta
+from dragoman.intents import Say
+from dragoman.legs import Headers
 from dragoman.threads import Node, Place, Story, Thread
+from dragoman.wires.http_turn import EVENTS
+from dragoman.wires.talking import Speaking
 
 encode = msgspec.json.encode
 DONE = b"data: [DONE]\n\n"
@@ -79,6 +83,26 @@ class CumulativeWriter:
         whole = encode({"message": message, "conversation_id": place.thread.id, "error": None})
         head, _, tail = whole.partition(b'"parts":["')
         return b'data: %b"parts":["' % head, tail + b"\n\n"
+
+
+class CumulativeTurn(Speaking):
+    """A turn in a conversation that answers with such events; dialects add `fail` and `beat`."""
+
+    in_band = False
+
+    def __init__(self, intent: Say, headers: Headers) -> None:
+        """`headers` go on the answer beside those of an event stream."""
+        super().__init__(intent)
+        self._headers = headers
+        self._voice: CumulativeWriter | None = None
+
+    def opening(self, headers: Headers) -> Headers:  # noqa: ARG002 - our own are enough
+        return [*EVENTS, *self._headers]
+
+    def write(self, deltas: list[Delta]) -> list[bytes]:
+        if self._voice is None:
+            self._voice = CumulativeWriter(self.place)
+        return self._voice.write(deltas)
 
 
 def row(thread: Thread) -> dict[str, Any]:

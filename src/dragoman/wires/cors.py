@@ -6,8 +6,8 @@ No cookie authenticates anything here, so any origin may ask, with whatever key 
 from dragoman.faults import Fault
 from dragoman.intents import Recite
 from dragoman.legs import Head, Headers, Reply, Script, Step
-from dragoman.people import Secret, shown_key
 from dragoman.ports import Lookup, Mount
+from dragoman.wires.keyed import Keyed
 
 HEADERS = b"Authorization, Content-Type, Chat-Type, Accept, X-Requested-With"
 METHODS = b"GET, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -24,19 +24,6 @@ def cors(head: Head) -> Headers:
     ]
 
 
-class Browsable:
-    """What the sessions of legacy dialects share: one whole body, a key that is raw or behind `Bearer`."""
-
-    whole = True
-    late = False
-
-    def __init__(self, head: Head) -> None:
-        self.head = head
-
-    def claim(self) -> Secret | None:
-        return shown_key(self.head.get(b"authorization"))
-
-
 class Recited:
     """A fixed answer, as a lookup that the engine plays by itself."""
 
@@ -47,7 +34,7 @@ class Recited:
         raise AssertionError(f"a fixed answer waits for nothing: {found!r}")
 
 
-class Preflight(Browsable):
+class Preflight(Keyed):
     """The question of a browser whether a page may ask: yes."""
 
     def receive(self, data: bytes) -> Lookup:  # noqa: ARG002 - it has no body
