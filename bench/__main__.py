@@ -20,17 +20,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bench import cold_start, contenders, memory, rig, streaming, unary
+from bench import cold_start, contenders, memory, rig, streaming, turns, unary
 from bench.contenders import YARDSTICK, Contender
-from bench.dialects import WrongAnswerError
 from bench.mock import EVEN_SLOTS
 from bench.processes import RigError, Stage, pinned_to
 from bench.report import Figure, as_json, exit_code, table, write_json
 from bench.rig import Plan, Rig
+from bench.script import WrongAnswerError
 
 PARTS: dict[str, Callable[[Rig], list[Figure]]] = {
     "unary": unary.measure,
     "stream": streaming.measure,
+    "conversing": streaming.measure_conversing,
+    "turns": turns.measure,
     "memory": memory.measure,
     "start": cold_start.measure,
 }

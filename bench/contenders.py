@@ -14,17 +14,21 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import nginx
-from bench.dialects import PATHS, UPSTREAM_MODEL, WrongAnswerError, check_unary, headers, request_body
+from bench.dialects import CHAT, DIALECTS, Listener, chat_body, headers
 from bench.processes import Child, RigError
 from bench.readings import read_cpu, usage_between
-from bench.rig import Rig, free_port
+from bench.rig import Ports, Rig
+from bench.script import UPSTREAM_MODEL, WrongAnswerError, check_unary, question
 
 YARDSTICK = "nginx"
+# A master key: the only kind that every dialect takes, `/conv` included.
+KEY = "bench-key"
+CONTEXT_TOKENS = 1024
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ class Contender:
 
     name: str
     version: str
-    command: Callable[[Path, int, int], list[str]]
-    key: str = "bench-key"
+    command: Callable[[Path, Ports, int], list[str]]
+    key: str = KEY
     dialects: tuple[str, ...] = ("openai", "anthropic")
     # A slow gateway gets this share of the load: saturated, it would only show its queue.
     load_share: float = 1.0
@@ -52,15 +56,22 @@ class Running:
 
     contender: Contender
     child: Child
-    port: int
+    ports: Ports
 
     @property
     def name(self) -> str:
         return self.contender.name
 
+    @property
+    def port(self) -> int:
+        return self.ports.http
+
+    def port_of(self, listener: Listener) -> int:
+        return {"http": self.ports.http, "websocket": self.ports.websocket, "grpc": self.ports.grpc}[listener]
+
 
 def ours() -> Contender:
-    return Contender("dragoman", importlib.metadata.version("dragoman"), _dragoman_command)
+    return Contender("dragoman", importlib.metadata.version("dragoman"), _dragoman_command, dialects=tuple(DIALECTS))
 
 
 def yardstick(name: str = YARDSTICK) -> Contender:
@@ -76,34 +87,42 @@ def litellm() -> Contender | None:
     shown = subprocess.run([executable, "--version"], capture_output=True, text=True, check=False).stdout
     found = re.search(r"\d+\.\d+\.\S+", shown)
 
-    def command(folder: Path, port: int, upstream_port: int) -> list[str]:
-        return _litellm_command(executable, folder, port, upstream_port)
+    def command(folder: Path, ports: Ports, upstream_port: int) -> list[str]:
+        return _litellm_command(executable, folder, ports.http, upstream_port)
 
     return Contender(
         "litellm", found[0] if found else "?", command, key="sk-bench-key", load_share=0.05, patience_s=120.0
     )
 
 
-def start_all(rig: Rig, upstream_port: int) -> list[Running]:
+def start_all(rig: Rig, upstream_port: int, dialects: Collection[str] = ("openai",)) -> list[Running]:
+    """Start the yardstick, and every contender that speaks one of `dialects`."""
     field: list[Running] = []
     for contender in rig.contenders:
+        if contender.name != YARDSTICK and not set(dialects) & set(contender.dialects):
+            continue
         with rig.tolerating_peer(contender):
             field.append(start(rig, contender, upstream_port))
     return field
 
 
-def start(rig: Rig, contender: Contender, upstream_port: int) -> Running:
+def start(rig: Rig, contender: Contender, upstream_port: int, ports: Ports | None = None) -> Running:
     """Start a contender and wait until it has given one right answer."""
-    running = spawn(rig, contender, upstream_port)
+    running = spawn(rig, contender, upstream_port, ports)
     wait_for_answer(running, poll_s=0.02)
     return running
 
 
-def spawn(rig: Rig, contender: Contender, upstream_port: int) -> Running:
-    port = free_port()
-    command = contender.command(rig.stage.folder, port, upstream_port)
+def spawn(rig: Rig, contender: Contender, upstream_port: int, ports: Ports | None = None) -> Running:
+    """Start a contender; one that was given the same ports before finds its data folder again."""
+    ports = ports or Ports.free()
+    command = contender.command(rig.stage.folder, ports, upstream_port)
     child = rig.stage.start(contender.name, command, rig.contender_core, _clean_environment())
-    return Running(contender, child, port)
+    return Running(contender, child, ports)
+
+
+def data_folder(rig: Rig, ports: Ports) -> Path:
+    return _data(rig.stage.folder, ports)
 
 
 def wait_for_answer(running: Running, poll_s: float) -> None:
@@ -130,8 +149,8 @@ def answer_length(running: Running) -> int:
 def _ask(running: Running) -> bytes:
     connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
     try:
-        body = request_body("openai", stream=False)
-        connection.request("POST", PATHS["openai"], body, headers("openai", running.contender.key))
+        body = chat_body(question(0, 16), stream=False)
+        connection.request("POST", CHAT, body, headers(running.contender.key))
         response = connection.getresponse()
         answer = response.read()
         if response.status != 200:
@@ -150,25 +169,34 @@ def idle_cpu_share(rig: Rig, running: Running, watch_s: float = 1.5) -> float:
 
 def _clean_environment() -> dict[str, str]:
     """The caller's environment without what would configure a gateway or send it through a proxy."""
-    foreign = re.compile(r"DRAGOMAN_|OPENAI_|ANTHROPIC_|LITELLM_|(https?|all|no)_proxy$", re.IGNORECASE)
+    legacy = r"CHATGPT_|(CHAT_)?API_KEY$|SECRET_KEY$|AUTHORIZATION_KEY$|ACCESS_TOKEN$|SERVER_PORT$"
+    foreign = re.compile(rf"DRAGOMAN_|OPENAI_|ANTHROPIC_|LITELLM_|{legacy}|[a-z_]*proxy$", re.IGNORECASE)
     return {name: value for name, value in os.environ.items() if not foreign.match(name)}
 
 
-def _nginx_command(folder: Path, port: int, upstream_port: int) -> list[str]:
-    return nginx.command(nginx.proxy(folder, port, upstream_port))
+def _nginx_command(folder: Path, ports: Ports, upstream_port: int) -> list[str]:
+    return nginx.command(nginx.proxy(folder, ports.http, upstream_port))
 
 
-def _dragoman_command(folder: Path, port: int, upstream_port: int) -> list[str]:
-    config = folder / f"dragoman-{port}.toml"
+def _data(folder: Path, ports: Ports) -> Path:
+    return folder / f"data-{ports.http}"
+
+
+def _dragoman_command(folder: Path, ports: Ports, upstream_port: int) -> list[str]:
+    """Configure it as it comes, all listeners on; the context is small, so that long conversations are trimmed."""
+    config = folder / f"dragoman-{ports.http}.toml"
     config.write_text(
         f"""[server]
 host = "127.0.0.1"
-port = {port}
-grpc_port = 0
-websocket_port = 0
+port = {ports.http}
+grpc_port = {ports.grpc}
+websocket_port = {ports.websocket}
 
-[auth]
-keys = ["bench-key"]
+[compat]
+secret_key = "{KEY}"
+
+[conversations]
+context_tokens = {CONTEXT_TOKENS}
 
 [[providers]]
 name = "mock"
@@ -182,12 +210,9 @@ name = "public"
 targets = [{{ provider = "mock", model = "{UPSTREAM_MODEL}" }}]
 """
     )
-    data = folder / f"data-{port}"
-    data.mkdir()
-    return [
-        *(sys.executable, "-m", "dragoman", "serve"),
-        *("--config", str(config), "--data", str(data), "--port", str(port)),
-    ]
+    data = _data(folder, ports)
+    data.mkdir(exist_ok=True)
+    return [sys.executable, "-m", "dragoman", "serve", "--config", str(config), "--data", str(data)]
 
 
 def _litellm_command(executable: str, folder: Path, port: int, upstream_port: int) -> list[str]:

@@ -1,193 +1,181 @@
-"""The bytes of the two dialects: requests, the answers the upstream gives, and how a client checks them.
+"""What callers speak: how each dialect asks for one streamed answer, and how a right one reads.
 
-Every streamed token names its stream and its place (`s0017 tok0012 `), so a frame that is lost,
-doubled, reordered or handed to the wrong caller cannot go unseen.
+Keys are named as each dialect's own clients show them. The legacy dialects and gRPC name no length of an answer:
+the upstream takes it from the question.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
-UPSTREAM_MODEL = "bench-model"
-PUBLIC_MODEL = "public"
-# A stream of this many chunks sends the first and then falls silent: what the memory figure needs.
-SILENT_CHUNKS = 9999
-PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
+from bench.framing import Framing, Grpc, Http, WebSocket
+from bench.script import PUBLIC_MODEL, WrongAnswerError, question, token
 
-# A prompt and an answer that make bodies of about 1 KB, with no character that needs escaping anywhere.
-PROMPT = ("Explain to a patient listener how a relay passes a message on without changing it. " * 12)[:900]
-ANSWER = ("A relay reads only what it must, keeps its place in the line, and lets the rest go by. " * 12)[:700]
-
-_CHUNK_HEAD = (
-    'data: {"id":"chatcmpl-bench00000000000000000000","object":"chat.completion.chunk","created":1760000000,'
-    f'"model":"{UPSTREAM_MODEL}","system_fingerprint":null,"choices":[{{"index":0,"delta":'
-)
-_CHUNK_TAIL = ',"logprobs":null,"finish_reason":null}]}\n\n'
-_CONTENT_HEAD = (_CHUNK_HEAD + '{"content":"').encode()
-_CONTENT_TAIL = ('"}' + _CHUNK_TAIL).encode()
+CHAT = "/v1/chat/completions"
+JSON = {"Content-Type": "application/json"}
+Listener = Literal["http", "websocket", "grpc"]
 
 
-class WrongAnswerError(Exception):
-    """An answer that is not, byte for meaning, the one the upstream gave."""
+@dataclass(frozen=True)
+class Dialect:
+    """`ask` makes one exchange from key, question and chunks; `texts` reads what its messages said, in order."""
+
+    ask: Callable[[str, str, int], Framing]
+    texts: Callable[[list[bytes]], list[str]]
+    listener: Listener = "http"
 
 
-def token(stream: int, place: int) -> str:
-    return f"s{stream:04d} tok{place:04d} "
+def exchange(dialect: str, key: str, stream_id: int, chunks: int) -> Framing:
+    return DIALECTS[dialect].ask(key, question(stream_id, chunks), chunks)
 
 
-def unary_answer() -> bytes:
-    """The upstream's fixed unary answer, about 1 KB."""
-    answer = {
-        "id": "chatcmpl-bench00000000000000000000",
-        "object": "chat.completion",
-        "created": 1760000000,
-        "model": UPSTREAM_MODEL,
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": ANSWER},
-                "logprobs": None,
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": {"prompt_tokens": 180, "completion_tokens": 150, "total_tokens": 330},
-        "system_fingerprint": None,
-    }
-    return json.dumps(answer, separators=(",", ":")).encode()
+def check_stream(dialect: str, framing: Framing, raw: bytes, stream_id: int, chunks: int) -> int:
+    """Check a whole raw answer: framing, every token in its place, a proper end. Returns how many events it came in."""
+    texts = [text for text in DIALECTS[dialect].texts(framing.messages(raw)) if text]
+    said, expected = "".join(texts), "".join(token(stream_id, place) for place in range(chunks))
+    if said != expected:
+        wrong = next((i for i, pair in enumerate(zip(said, expected, strict=False)) if pair[0] != pair[1]), len(said))
+        raise WrongAnswerError(f"{len(said)} of {len(expected)} characters, wrong from {wrong}: {said[wrong:][:60]!r}")
+    return len(texts)
 
 
-def request_body(dialect: str, *, stream: bool, chunks: int = 256, stream_id: int = 0) -> bytes:
-    """A request; the upstream takes its number of chunks from `max_tokens`, which any translation keeps."""
-    prompt = f"stream-{stream_id:04d} {PROMPT}"
+def headers(key: str) -> dict[str, str]:
+    return {**JSON, "Authorization": f"Bearer {key}"}
+
+
+def chat_body(text: str, *, chunks: int = 256, stream: bool) -> bytes:
+    """Make the body that OpenAI's dialect sends."""
     body: dict[str, Any] = {
         "model": PUBLIC_MODEL,
         "max_tokens": chunks,
-        "messages": [{"role": "user", "content": prompt}],
+        "messages": [{"role": "user", "content": text}],
     }
-    if dialect == "openai":
-        body["temperature"] = 0.5
+    body["temperature"] = 0.5
     if stream:
         body["stream"] = True
     return json.dumps(body).encode()
 
 
-def request_head(dialect: str, key: str, length: int) -> bytes:
-    lines = [
-        f"POST {PATHS[dialect]} HTTP/1.1",
-        "Host: 127.0.0.1",
-        *(f"{name}: {value}" for name, value in headers(dialect, key).items()),
-        f"Content-Length: {length}",
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+# --- the modern dialects --------------------------------------------------------------------------
 
 
-def headers(dialect: str, key: str) -> dict[str, str]:
-    credential = (
-        {"Authorization": f"Bearer {key}"}
-        if dialect == "openai"
-        else {"x-api-key": key, "anthropic-version": "2023-06-01"}
-    )
-    return {"Content-Type": "application/json", **credential}
+def _openai(key: str, text: str, chunks: int) -> Framing:
+    return Http(CHAT, headers(key), chat_body(text, chunks=chunks, stream=True))
 
 
-def http_chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-@dataclass(frozen=True)
-class StreamedAnswer:
-    """The upstream's side of one stream, framed for chunked transfer and ready to be written."""
-
-    stream_id: int
-    chunks: int
-    with_usage: bool
-
-    def opening(self) -> bytes:
-        return http_chunk((_CHUNK_HEAD + '{"role":"assistant","content":""}' + _CHUNK_TAIL).encode())
-
-    def content(self, place: int) -> bytes:
-        return http_chunk(_CONTENT_HEAD + token(self.stream_id, place).encode() + _CONTENT_TAIL)
-
-    def closing(self) -> bytes:
-        finish = (_CHUNK_HEAD + "{}" + _CHUNK_TAIL).replace('"finish_reason":null', '"finish_reason":"stop"')
-        frames = [finish.encode()]
-        if self.with_usage:
-            usage = {
-                "prompt_tokens": 180,
-                "completion_tokens": self.chunks,
-                "total_tokens": 180 + self.chunks,
-            }
-            start = _CHUNK_HEAD.partition('"choices"')[0]
-            frames.append(f'{start}"choices":[],"usage":{json.dumps(usage)}}}\n\n'.encode())
-        frames.append(b"data: [DONE]\n\n")
-        return b"".join(map(http_chunk, frames)) + b"0\r\n\r\n"
-
-
-def check_unary(body: bytes) -> None:
-    try:
-        content = json.loads(body)["choices"][0]["message"]["content"]
-    except (ValueError, LookupError, TypeError) as error:
-        raise WrongAnswerError(f"not a chat completion: {body[:200]!r}") from error
-    if content != ANSWER:
-        raise WrongAnswerError(f"the answer's text was changed: {content[:200]!r}")
-
-
-def check_stream(dialect: str, raw: bytes, stream_id: int, chunks: int) -> None:
-    """Check a whole raw HTTP answer: status, framing, every token in its place, and a proper end."""
-    head, _, body = raw.partition(b"\r\n\r\n")
-    if b" 200 " not in head[:16]:
-        raise WrongAnswerError(f"status: {raw[:300]!r}")
-    if b"transfer-encoding: chunked" not in head.lower():
-        raise WrongAnswerError(f"the stream is not chunked: {head!r}")
-    events = [_event(frame) for frame in _join_http_chunks(body).split(b"\n\n") if frame.strip()]
-    texts = _TEXTS[dialect](events)
-    expected = [token(stream_id, place) for place in range(chunks)]
-    if texts != expected:
-        wrong = next((i for i, pair in enumerate(zip(texts, expected, strict=False)) if pair[0] != pair[1]), -1)
-        raise WrongAnswerError(f"{len(texts)} of {chunks} tokens, first wrong at {wrong}: {texts[wrong : wrong + 2]}")
-
-
-def _join_http_chunks(body: bytes) -> bytes:
-    data: list[bytes] = []
-    at = 0
-    while True:
-        line_end = body.find(b"\r\n", at)
-        if line_end < 0:
-            raise WrongAnswerError("the chunked body breaks off")
-        size = int(body[at:line_end].split(b";")[0], 16)
-        if size == 0:
-            return b"".join(data)
-        data.append(body[line_end + 2 : line_end + 2 + size])
-        at = line_end + 2 + size + 2
-
-
-def _event(frame: bytes) -> Any:
-    data = [line[5:].strip() for line in frame.split(b"\n") if line.startswith(b"data:")]
-    joined = b"\n".join(data)
-    if not joined or joined == b"[DONE]":
-        return joined.decode()
-    return json.loads(joined)
-
-
-def _openai_texts(events: list[Any]) -> list[str]:
+def _openai_texts(messages: list[bytes]) -> list[str]:
+    events = _events(messages)
     if not events or events[-1] != "[DONE]":
         raise WrongAnswerError("the stream does not end with [DONE]")
-    choices = [choice for event in events if isinstance(event, dict) for choice in event["choices"]]
+    choices = [choice for event in events[:-1] for choice in event["choices"]]
     if not any(choice.get("finish_reason") == "stop" for choice in choices):
         raise WrongAnswerError("the stream has no finish reason")
-    texts = (choice["delta"].get("content") for choice in choices)
-    return [text for text in texts if text]
+    return [choice["delta"].get("content") or "" for choice in choices]
 
 
-def _anthropic_texts(events: list[Any]) -> list[str]:
-    messages = [event for event in events if isinstance(event, dict)]
-    if not messages or messages[-1].get("type") != "message_stop":
+def _anthropic(key: str, text: str, chunks: int) -> Framing:
+    body = {"model": PUBLIC_MODEL, "max_tokens": chunks, "messages": [{"role": "user", "content": text}]}
+    shown = {**JSON, "x-api-key": key, "anthropic-version": "2023-06-01"}
+    return Http("/v1/messages", shown, json.dumps({**body, "stream": True}).encode())
+
+
+def _anthropic_texts(messages: list[bytes]) -> list[str]:
+    events = _events(messages)
+    if not events or events[-1]["type"] != "message_stop":
         raise WrongAnswerError("the stream does not end with message_stop")
-    deltas = (event["delta"] for event in messages if event["type"] == "content_block_delta")
-    return [delta["text"] for delta in deltas if delta.get("text")]
+    return [event["delta"].get("text") or "" for event in events if event["type"] == "content_block_delta"]
 
 
-_TEXTS: dict[str, Callable[[list[Any]], list[str]]] = {"openai": _openai_texts, "anthropic": _anthropic_texts}
+def _json_socket(key: str, text: str, chunks: int) -> Framing:
+    ask = {"type": "ask", "id": "1", "content": text, "model": PUBLIC_MODEL, "max_tokens": chunks}
+    return WebSocket("/v1/ws", {"Authorization": f"Bearer {key}"}, json.dumps(ask).encode(), b'"type":"end"')
+
+
+def _json_socket_texts(messages: list[bytes]) -> list[str]:
+    events = [json.loads(message) for message in messages]
+    if not events or events[-1]["type"] != "end":
+        raise WrongAnswerError(f"the answer does not end: {messages[-1:]!r}")
+    return [event["text"] for event in events if event["type"] == "delta"]
+
+
+# --- the legacy dialects --------------------------------------------------------------------------
+
+
+def _ndjson(key: str, text: str, chunks: int) -> Framing:
+    body = {"model": PUBLIC_MODEL, "max_tokens": chunks, "messages": [{"role": "user", "content": text}]}
+    return Http("/ndjson/chat", {**JSON, "Authorization": key}, json.dumps(body).encode())
+
+
+def _ndjson_texts(messages: list[bytes]) -> list[str]:
+    lines = [json.loads(line) for line in messages[0].split(b"\n") if line]
+    if not lines or not lines[-1]["done"] or any(line["error"] for line in lines):
+        raise WrongAnswerError(f"an error, or no last line: {messages[0][-300:]!r}")
+    return [line["content"] for line in lines[:-1]]
+
+
+def _conv(key: str, text: str, _chunks: int) -> Framing:
+    shown = {**JSON, "Authorization": key, "Chat-Type": "conversation"}
+    return Http("/conv", shown, json.dumps({"content": text}).encode())
+
+
+def _conv_texts(messages: list[bytes]) -> list[str]:
+    """Read the pieces by which one event is longer than the one before: each holds the whole text so far."""
+    events = _events(messages)
+    if len(events) < 2 or events[-1] != "[DONE]" or events[-2]["message"]["status"] != "finished_successfully":
+        raise WrongAnswerError(f"the answer does not end: {messages[0][-300:]!r}")
+    wholes = ["", *(event["message"]["content"]["parts"][0] for event in events[:-1])]
+    if not all(later.startswith(earlier) for earlier, later in pairwise(wholes)):
+        raise WrongAnswerError("an event takes back what one before it said")
+    return [later[len(earlier) :] for earlier, later in pairwise(wholes)]
+
+
+def _text_socket(key: str, text: str, _chunks: int) -> Framing:
+    return WebSocket("/", {"Authorization": f"Bearer {key}"}, f"<|ask|>$new$new${text}".encode(), b"<|end|>$")
+
+
+def _grpc(key: str, text: str, _chunks: int) -> Framing:
+    from dragoman.wires.proto.chat_pb2 import askrequest
+
+    asked = askrequest(conversation_id="new", parent_id="new", prompt=text)
+    return Grpc("/chat.Chat/Ask", {"authorization": f"Bearer {key}"}, asked.SerializeToString())
+
+
+def _grpc_texts(messages: list[bytes]) -> list[str]:
+    from dragoman.wires.proto.chat_pb2 import askresponse
+
+    return _before_the_end([askresponse.FromString(message).response for message in messages])
+
+
+def _text_socket_texts(messages: list[bytes]) -> list[str]:
+    return _before_the_end([message.decode() for message in messages])
+
+
+def _before_the_end(texts: list[str]) -> list[str]:
+    if not texts or not texts[-1].startswith("<|end|>$"):
+        raise WrongAnswerError(f"the answer does not end: {texts[-1:]!r}")
+    return texts[:-1]
+
+
+def _events(messages: list[bytes]) -> list[Any]:
+    """Read server-sent events: their data as JSON, or as text where it is a mark."""
+    events: list[Any] = []
+    for frame in messages[0].split(b"\n\n"):
+        data = b"\n".join(line[5:].strip() for line in frame.split(b"\n") if line.startswith(b"data:"))
+        if data:
+            events.append("[DONE]" if data == b"[DONE]" else json.loads(data))
+    return events
+
+
+DIALECTS: Mapping[str, Dialect] = {
+    "openai": Dialect(_openai, _openai_texts),
+    "anthropic": Dialect(_anthropic, _anthropic_texts),
+    "ndjson": Dialect(_ndjson, _ndjson_texts),
+    "conv": Dialect(_conv, _conv_texts),
+    "websocket": Dialect(_text_socket, _text_socket_texts, "websocket"),
+    "ws_json": Dialect(_json_socket, _json_socket_texts),
+    "grpc": Dialect(_grpc, _grpc_texts, "grpc"),
+}

@@ -11,12 +11,12 @@ import time
 
 from bench import contenders
 from bench.contenders import Contender, Running
-from bench.dialects import SILENT_CHUNKS, WrongAnswerError
 from bench.processes import Child, RigError, run_to_end
 from bench.readings import Memory, read_memory
 from bench.report import Figure
 from bench.rig import Rig
-from bench.streaming import DIALECTS, TITLES, stream_load_command
+from bench.script import SILENT_CHUNKS, WrongAnswerError
+from bench.streaming import MODERN, Kind, stream_load_command
 from bench.upstreams import harness_environment, start_mock
 
 IDLE_LIMIT_MB = 75.0
@@ -31,7 +31,7 @@ def measure(rig: Rig) -> list[Figure]:
     count = f"{rig.plan.idle_streams:,}"
     idle_rss = Figure("idle_rss", "resident memory, idle (RSS)", "MB", IDLE_LIMIT_MB)
     idle_pss = Figure("idle_pss", "resident memory, idle (PSS)", "MB")
-    kinds = [kind for kind, dialect in DIALECTS.items() if dialect in rig.contenders[0].dialects]
+    kinds = [kind for kind in MODERN if kind.dialect in rig.contenders[0].dialects]
     mock, mock_port = start_mock(rig)
     # A peer that is slow to start is sampled once; it is shown for comparison, not judged.
     steps = [
@@ -39,13 +39,13 @@ def measure(rig: Rig) -> list[Figure]:
         for number in range(rig.plan.memory_rounds)
         for kind in kinds
         for contender in rig.contenders
-        if DIALECTS[kind] in contender.dialects and (number == 0 or not contender.is_peer)
+        if kind.dialect in contender.dialects and (number == 0 or not contender.is_peer)
     ]
-    idle: dict[tuple[str, int], dict[str, Memory]] = {}
-    extra: dict[tuple[str, int], dict[str, float]] = {}
+    idle: dict[tuple[Kind, int], dict[str, Memory]] = {}
+    extra: dict[tuple[Kind, int], dict[str, float]] = {}
     for kind, number, contender in rig.progress("memory", steps):
         with rig.tolerating_peer(contender):
-            at_rest, loaded_mb = _sample(rig, contender, mock_port, DIALECTS[kind])
+            at_rest, loaded_mb = _sample(rig, contender, mock_port, kind.dialect)
             idle.setdefault((kind, number), {})[contender.name] = at_rest
             extra.setdefault((kind, number), {})[contender.name] = loaded_mb
     rig.stage.stop(mock)
@@ -55,11 +55,11 @@ def measure(rig: Rig) -> list[Figure]:
         idle_pss.rounds.append({name: memory.pss_mb for name, memory in samples.items()})
     added = [
         Figure(
-            f"idle_streams_{kind}",
-            f"memory added by {count} idle streams, {TITLES[kind]}",
+            f"idle_streams_{kind.id}",
+            f"memory added by {count} idle streams, {kind.title}",
             "MB",
             STREAMS_LIMIT_MB,
-            rounds=[values for (of_kind, _), values in extra.items() if of_kind == kind],
+            rounds=[values for (of_kind, _), values in extra.items() if of_kind is kind],
         )
         for kind in kinds
     ]

@@ -19,7 +19,7 @@ from typing import cast
 
 import uvloop
 
-from bench.dialects import SILENT_CHUNKS, StreamedAnswer, unary_answer
+from bench.script import SILENT_CHUNKS, StreamedAnswer, asked_for, unary_answer
 
 PACE_NS = 20_000_000
 EVEN_SLOTS = 200
@@ -29,7 +29,6 @@ _STREAM_HEAD = (
     b"transfer-encoding: chunked\r\n\r\n"
 )
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
-_STREAM_ID = re.compile(rb"stream-(\d{4})")
 
 
 class Wheel:
@@ -118,18 +117,14 @@ class Connection(asyncio.Protocol):
     def _answer(self, body: bytes) -> None:
         request = json.loads(body)
         if request.get("stream") is not True:
-            answer = unary_answer()
-            head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(answer)
-            self._transport.write(head + answer)
+            whole = unary_answer()
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(whole)
+            self._transport.write(head + whole)
             return
-        named = _STREAM_ID.search(body)
+        stream_id, chunks = asked_for(body)
         options = request.get("stream_options") or {}
-        answer_stream = StreamedAnswer(
-            stream_id=int(named[1]) if named else 0,
-            chunks=int(request.get("max_tokens") or request.get("max_completion_tokens") or 16),
-            with_usage=options.get("include_usage") is True,
-        )
-        self._wheel.seat(Stream(self._transport, answer_stream))
+        answer = StreamedAnswer(stream_id, chunks, len(body), with_usage=options.get("include_usage") is True)
+        self._wheel.seat(Stream(self._transport, answer))
 
 
 async def serve(port: int, slots: int) -> None:

@@ -17,8 +17,8 @@ from bench.readings import Usage
 class Figure:
     """One line of the table.
 
-    `relative` figures are judged by ours ÷ nginx, taken inside each round; the others by ours alone.
-    A figure without a limit is shown for information.
+    `relative` figures are judged by ours ÷ `yardstick`, taken inside each round; the others by ours alone. The
+    yardstick is nginx, or ourselves under other conditions. A figure without a limit is shown for information.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Figure:
     refused: str | None = None
     left_out: dict[str, str] = field(default_factory=dict)
     wrong: str | None = None
+    yardstick: str = YARDSTICK
 
     def series(self, contender: str) -> list[float]:
         if contender in self.left_out:
@@ -40,7 +41,9 @@ class Figure:
     def judged(self, ours: str) -> list[float]:
         if self.relative:
             return [
-                values[ours] / values[YARDSTICK] for values in self.rounds if ours in values and YARDSTICK in values
+                values[ours] / values[self.yardstick]
+                for values in self.rounds
+                if ours in values and self.yardstick in values
             ]
         return self.series(ours)
 
@@ -149,7 +152,7 @@ def _document(figure: Figure, ours: str) -> dict[str, Any]:
     return {
         "id": figure.id,
         "title": figure.title,
-        "unit": "x nginx" if figure.relative else figure.unit,
+        "unit": f"x {figure.yardstick}" if figure.relative else figure.unit,
         "limit": figure.limit,
         "result": statistics.median(judged) if judged else None,
         "min": min(judged, default=None),

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tqdm import tqdm
 
-from bench.dialects import WrongAnswerError
 from bench.mock import EVEN_SLOTS
 from bench.processes import RigError, Stage
+from bench.script import WrongAnswerError
 
 if TYPE_CHECKING:
     from bench.contenders import Contender
@@ -40,11 +40,26 @@ class Plan:
     idle_streams: int = 1000
     memory_rounds: int = 3
     starts: int = 9
+    turns_s: float = 2.5
+    list_pages: int = 400
+    growth_turns: int = 5000
+    stored_conversations: int = 100_000
 
     @classmethod
     def quick(cls, rounds: int) -> Plan:
-        """A look within a minute; long streams are halved, which doubles the error of the slope."""
-        return cls(rounds=rounds, unary_s=2.0, saturation_s=1.0, long_stream_chunks=128, memory_rounds=1, starts=3)
+        """A look within two minutes; long streams are halved, which doubles the error of the slope."""
+        return cls(
+            rounds=rounds,
+            unary_s=2.0,
+            saturation_s=1.0,
+            long_stream_chunks=128,
+            memory_rounds=1,
+            starts=3,
+            turns_s=1.0,
+            list_pages=100,
+            growth_turns=1000,
+            stored_conversations=20_000,
+        )
 
 
 @dataclass(frozen=True)
@@ -102,7 +117,22 @@ def allow_many_sockets() -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return Ports.free().http
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where a contender listens; one that speaks HTTP only leaves the others alone."""
+
+    http: int
+    websocket: int
+    grpc: int
+
+    @classmethod
+    def free(cls) -> Ports:
+        # All are held until the last is found, or one might be given twice.
+        with contextlib.ExitStack() as held:
+            probes = [held.enter_context(socket.socket()) for _ in range(3)]
+            for probe in probes:
+                probe.bind(("127.0.0.1", 0))
+            return cls(*(probe.getsockname()[1] for probe in probes))

@@ -15,46 +15,48 @@ from typing import Any, cast
 
 import uvloop
 
-from bench.dialects import WrongAnswerError, check_stream, request_body, request_head, token
+from bench.dialects import DIALECTS, check_stream, exchange
+from bench.framing import Framing
+from bench.script import WrongAnswerError, token
 
 PACE_S = 0.020
 # Connections open one after the other, within a tenth of a second or at most this many in one second.
 OPENING_S = 0.1
 OPENINGS_PER_S = 2000
-_END_OF_BODY = b"0\r\n\r\n"
 
 
 class Caller(asyncio.Protocol):
     """One connection with one streamed request."""
 
-    def __init__(self, stream_id: int, request: bytes, first_token: bytes) -> None:
+    def __init__(self, stream_id: int, framing: Framing) -> None:
         self.stream_id = stream_id
+        self.framing = framing
         self.pieces: list[bytes] = []
-        self.arrivals_s: list[float] = []
+        self.began_s = self.ended_s = 0.0
         loop = asyncio.get_running_loop()
         self.first_content: asyncio.Future[None] = loop.create_future()
         self.finished: asyncio.Future[None] = loop.create_future()
-        self._request = request
-        self._first_token = first_token
-        self._end = b""
+        self._first_token = token(stream_id, 0).encode()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast, for uvloop's transports do not derive from asyncio's classes.
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.write(self._request)
+        self._transport.write(self.framing.opening())
 
     def data_received(self, data: bytes) -> None:
         self.pieces.append(data)
-        self.arrivals_s.append(time.monotonic())
-        if not self.first_content.done() and self._first_token in data:
+        self.ended_s = time.monotonic()
+        if not self.began_s and self._first_token in data:
+            self.began_s = self.ended_s
             self.first_content.set_result(None)
-        self._end = (self._end + data)[-len(_END_OF_BODY) :]
-        if self._end == _END_OF_BODY and not self.finished.done():
+        if reply := self.framing.receive(data):
+            self._transport.write(reply)
+        if self.framing.is_over and not self.finished.done():
             self.finished.set_result(None)
             self._transport.close()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        # A connection lost before the end is found by the check: its body breaks off.
+        # A connection lost before the end is found by the check: its answer breaks off.
         for waiting in (self.first_content, self.finished):
             if not waiting.done():
                 waiting.set_result(None)
@@ -66,9 +68,7 @@ async def open_streams(options: argparse.Namespace) -> list[Caller]:
     started_s = loop.time()
     apart_s = max(OPENING_S / options.streams, 1 / OPENINGS_PER_S)
     for stream_id in range(options.streams):
-        body = request_body(options.dialect, stream=True, chunks=options.chunks, stream_id=stream_id)
-        request = request_head(options.dialect, options.key, len(body)) + body
-        caller = Caller(stream_id, request, token(stream_id, 0).encode())
+        caller = Caller(stream_id, exchange(options.dialect, options.key, stream_id, options.chunks))
         await asyncio.sleep(started_s + stream_id * apart_s - loop.time())
         await loop.create_connection(lambda caller=caller: caller, "127.0.0.1", options.port)  # type: ignore[misc]
         callers.append(caller)
@@ -84,19 +84,22 @@ async def run_through(options: argparse.Namespace) -> dict[str, Any]:
     cpu_s, elapsed_s = time.process_time() - cpu_s, time.monotonic() - started_s
 
     failures = []
+    events = 0
     for caller in callers:
+        raw = b"".join(caller.pieces)
         try:
-            check_stream(options.dialect, b"".join(caller.pieces), caller.stream_id, options.chunks)
-        except (WrongAnswerError, ValueError, LookupError) as error:
+            events += check_stream(options.dialect, caller.framing, raw, caller.stream_id, options.chunks)
+        except (WrongAnswerError, ValueError, LookupError, TypeError) as error:
             failures.append(f"stream {caller.stream_id}: {error}")
-    # Arrival of first to last piece against the time the upstream took to send them.
-    durations_s = sorted(caller.arrivals_s[-1] - caller.arrivals_s[0] for caller in callers if caller.arrivals_s)
+    # Arrival of the first token to the last piece, against the time the upstream took to send them.
+    durations_s = sorted(caller.ended_s - caller.began_s for caller in callers if caller.began_s)
     return {
         "failures": len(failures),
         "first_failure": failures[0] if failures else "",
         "cpu_s": cpu_s,
         "elapsed_s": elapsed_s,
         "stretch": durations_s[int(len(durations_s) * 0.95)] / nominal_s if durations_s else 0.0,
+        "events": events,
     }
 
 
@@ -123,7 +126,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--port", type=int, required=True)
     options.add_argument("--key", required=True)
-    options.add_argument("--dialect", choices=("openai", "anthropic"), required=True)
+    options.add_argument("--dialect", choices=tuple(DIALECTS), required=True)
     options.add_argument("--streams", type=int, required=True)
     options.add_argument("--chunks", type=int, required=True)
     options.add_argument("--hold", action="store_true", help="keep the streams open until SIGTERM")

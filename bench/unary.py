@@ -13,11 +13,12 @@ from pathlib import Path
 
 from bench import contenders
 from bench.contenders import Contender, Running
-from bench.dialects import ANSWER, WrongAnswerError, request_body
+from bench.dialects import CHAT, chat_body
 from bench.processes import Child, RigError, run_to_end
 from bench.readings import Usage, read_cpu, usage_between
 from bench.report import Figure, quiet_rounds
-from bench.rig import RIG_BUSY_LIMIT, Rig
+from bench.rig import RIG_BUSY_LIMIT, Ports, Rig
+from bench.script import ANSWER, WrongAnswerError, question
 from bench.upstreams import start_canned
 
 RATE_PER_S = 2000
@@ -66,7 +67,7 @@ def measure(rig: Rig) -> list[Figure]:
     upstream, upstream_port = start_canned(rig)
     field = contenders.start_all(rig, upstream_port)
     idle = {running.name: contenders.idle_cpu_share(rig, running) for running in field}
-    direct = Running(contenders.yardstick("direct"), upstream, upstream_port)
+    direct = Running(contenders.yardstick("direct"), upstream, Ports(upstream_port, 0, 0))
     closed = Load(SATURATING_CONNECTIONS, None, rig.plan.saturation_s)
     ceiling_per_s = _burst(rig, direct, closed, upstream).rate_per_s
     full.notes.append(f"load generator straight to the upstream: {ceiling_per_s:.0f} requests/s")
@@ -126,9 +127,9 @@ def _burst(rig: Rig, running: Running, load: Load, upstream: Child) -> Burst:
     """Load one contender with wrk, every answer checked for its length and for its text."""
     key = running.contender.key
     body = rig.stage.folder / "unary-request.json"
-    body.write_bytes(request_body("openai", stream=False))
+    body.write_bytes(chat_body(question(0, 16), stream=False))
     length = str(contenders.answer_length(running))
-    target = f"http://127.0.0.1:{running.port}/v1/chat/completions"
+    target = f"http://127.0.0.1:{running.port}{CHAT}"
     command = [
         *("wrk", "--threads", "1", "--connections", str(load.connections)),
         *("--duration", f"{load.seconds:.0f}s", "--timeout", "10s", "--script", str(_SCRIPT), target),

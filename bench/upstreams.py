@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 from bench import nginx
-from bench.dialects import unary_answer
 from bench.processes import Child, RigError
 from bench.rig import Rig, free_port
+from bench.script import unary_answer
 
 
 def start_canned(rig: Rig) -> tuple[Child, int]:

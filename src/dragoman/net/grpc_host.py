@@ -24,7 +24,6 @@ from dragoman.net.messages import Found, Messages, Numbers
 
 EOF = grpc.aio.EOF  # type: ignore[attr-defined]
 ROOM_BYTES = 64 * 1024
-WRITE_S = 30.0
 # A caller with one message says so right behind it.
 HALF_CLOSE_S = 0.1
 OPTIONS = [
@@ -63,15 +62,15 @@ class GrpcHost:
         max_bytes: int,
         number: Numbers,
         *,
-        wheel: Wheel | None = None,
-        write_s: float = WRITE_S,
+        wheel: Wheel,
+        write_s: float,
     ) -> None:
         """`find` raises LookupError where nobody serves the method; `max_bytes` is for a message of a caller, who
         may leave an answer unread for `write_s` (seconds).
         """
         self.find = find
         self.number = number
-        self.wheel = wheel or Wheel(asyncio.get_running_loop())
+        self.wheel = wheel
         self.write_s = write_s
         self.calls: set[Call] = set()
         self.draining = False
@@ -165,12 +164,12 @@ class Call:
     async def run(self, head: Head, found: Found) -> None:
         """Serve the call until its end."""
         host = self._host
-        if found.channel:
-            # A name that starts with a colon cannot come from a caller.
-            peer = str(self._context.peer())
-            number = number_of(peer)
-            channel = f"{peer} {number}" if number else ""
-            head = msgspec.structs.replace(head, headers=[*head.headers, (b":channel", channel.encode())])
+        peer = str(self._context.peer())
+        # Names that start with a colon cannot come from a caller.
+        ours = [(b":peer", peer.encode("latin-1", "replace"))]
+        if found.channel and (number := number_of(peer)):
+            ours.append((b":channel", f"{peer} {number}".encode()))
+        head = msgspec.structs.replace(head, headers=[*head.headers, *ours])
         self._messages = Messages(head, found, self, host.number)
         self._writing = cast("asyncio.Task[None]", asyncio.current_task())
         self._reading = self._loop.create_task(self._read())

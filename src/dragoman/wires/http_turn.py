@@ -45,6 +45,8 @@ def _forgotten(values: dict[str, bytes]) -> bytes:
 class Words:
     """The caller's request in words, read when first needed, and what could not be carried over."""
 
+    __slots__ = ("_parse", "_read")
+
     def __init__(self, parse: Callable[[], ChatRequest]) -> None:
         self._parse = parse
         self._read: ChatRequest | None = None

@@ -250,6 +250,8 @@ class OpaqueWhole:
 class OpenStream:
     """Reads a stream into deltas; of several choices the first."""
 
+    __slots__ = ("_over", "_split", "_words")
+
     proves_end = True
 
     def __init__(self) -> None:

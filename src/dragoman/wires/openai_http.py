@@ -29,6 +29,8 @@ class Shape:
     whole = True
     late = False
 
+    __slots__ = ("head",)
+
     def __init__(self, head: Head) -> None:
         self.head = head
 

@@ -51,6 +51,8 @@ class StreamWriter:
     `now` (Unix seconds) stands in where the provider's wire has no time of creation.
     """
 
+    __slots__ = ("_head", "_now", "_null", "_tail", "_usage", "_wants_usage")
+
     def __init__(self, *, wants_usage: bool, now: int) -> None:
         self._wants_usage = wants_usage
         self._now = now
