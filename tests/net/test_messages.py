@@ -58,12 +58,10 @@ class Held:
     """An entry that answers when it is told to."""
 
     def __init__(self):
-        self.legs = []
         self.begun = asyncio.Queue()
         self.go_on = asyncio.Semaphore(0)
 
     async def __call__(self, leg):
-        leg.said = None
         self.begun.put_nowait(leg)
         await self.go_on.acquire()
         await echo(leg)

@@ -7,6 +7,7 @@ legs gone. Source: gRPC documentation, "Core concepts, architecture and lifecycl
 
 import asyncio
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -86,17 +87,19 @@ class GrpcHost:
     async def start(self) -> None:
         """Listen. Raises Misconfigured when that cannot be."""
         given = self._address
-        place = f"[{given.host}]:{given.port}" if ":" in given.host else f"{given.host}:{given.port}"
         credentials = _credentials(given) if given.cert else None
+        place = f"[{given.host}]:{given.port}" if ":" in given.host else f"{given.host}:{given.port}"
         try:
+            _check_free(given)
             if credentials is not None:
                 self.port = self._server.add_secure_port(place, credentials)
             else:
                 self.port = self._server.add_insecure_port(place)
             await self._server.start()
-        except RuntimeError:
+        except (OSError, RuntimeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is in use, or the certificate is none"
             raise Misconfigured(
-                f"cannot listen for gRPC on {given.host}, port {given.port}: it is in use or not ours; "
+                f"cannot listen for gRPC on {given.host}, port {given.port}: {reason}; "
                 "choose another with server.grpc_port, or 0 for none"
             ) from None
         for service in ("", *given.services):
@@ -304,6 +307,14 @@ def _metadata(headers: Headers) -> list[tuple[str, str | bytes]]:
         elif NAME.fullmatch(name) and TEXT.fullmatch(value):
             kept.append((name.decode(), value.decode()))
     return kept
+
+
+def _check_free(given: Address) -> None:
+    """Ask the system first: it says why not, where grpcio says so on the terminal and not to us. Raises OSError."""
+    family = socket.AF_INET6 if ":" in given.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind((given.host, given.port))
 
 
 def _credentials(given: Address) -> Any:
