@@ -52,7 +52,7 @@ async def refuses_connections(gateway):
     while time.monotonic() < deadline:
         try:
             call = await Call.open(gateway.port)
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, ConnectionResetError):
             return True
         call.reset()
         await asyncio.sleep(0.01)
