@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import os
 import secrets
 import socket
 from pathlib import Path
@@ -128,6 +129,8 @@ class App:
         self.sockets = SocketHost(message_table(engine, mounts, "WS").row, terms, wheel, number)
         self.upgrades = SocketHost(beside.row, terms, wheel, number)
         if server.grpc_port:
+            # Else grpcio says on the terminal that a child of ours, which never speaks gRPC, was forked beside it.
+            os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
             from dragoman.net.grpc_host import Address, GrpcHost
 
             services = tuple({mount.path.split("/")[1]: None for mount in mounts if mount.method == "GRPC"})

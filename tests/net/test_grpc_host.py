@@ -407,18 +407,26 @@ async def test_who_leaves_in_mid_answer_is_noticed_and_told_once(how, logged):
     assert not house.host.calls
 
 
-async def test_callers_who_leave_at_any_moment_leave_nothing_behind(logged):
+@pytest.mark.parametrize("timeout_ms", [None, 1, 3, 10])
+async def test_callers_who_leave_at_any_moment_leave_nothing_behind(timeout_ms, logged):
     entry = Flood()
-    async with House(entry) as house:
-        for count in range(60):
-            call = house.channels[0].unary_stream("/chat.Chat/Ask")(b"hi") if count else house.ask()
-            for _ in range(count):
+
+    async def leave(channel, after):
+        call = channel.unary_stream("/chat.Chat/Ask")(b"hi", timeout=timeout_ms and timeout_ms / 1000)
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            for _ in range(after):
                 await call.read()
-            call.cancel()
-            if count:
-                assert (await entry.ended.get()).gone
+        call.cancel()
+
+    async with House(entry) as house:
+        channel = house.channel()
+        for after in (1, 0, 2, 40):
+            await asyncio.gather(*(leave(channel, after) for _ in range(25)))
+        assert (await refused(house.ask(method="/none.None/Ask")))[1] is grpc.StatusCode.UNIMPLEMENTED
     assert logged() == []
     assert not house.host.calls
+    while not entry.ended.empty():
+        assert entry.ended.get_nowait().gone
 
 
 # --- callers who do not read, or send more than is answered

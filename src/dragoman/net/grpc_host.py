@@ -6,6 +6,7 @@ legs gone. Source: gRPC documentation, "Core concepts, architecture and lifecycl
 """
 
 import asyncio
+import logging
 import re
 import socket
 from collections.abc import Callable
@@ -102,6 +103,7 @@ class GrpcHost:
                 f"cannot listen for gRPC on {given.host}, port {given.port}: {reason}; "
                 "choose another with server.grpc_port, or 0 for none"
             ) from None
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
         for service in ("", *given.services):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
@@ -180,6 +182,9 @@ class Call:
         host.wheel.watch(self)
         try:
             await self._write()
+        except grpc.aio.InternalError:
+            # The caller left, and grpcio has not heard of it yet.
+            raise asyncio.CancelledError from None
         except asyncio.CancelledError:
             if not self.late:
                 raise
@@ -307,6 +312,11 @@ def _metadata(headers: Headers) -> list[tuple[str, str | bytes]]:
         elif NAME.fullmatch(name) and TEXT.fullmatch(value):
             kept.append((name.decode(), value.decode()))
     return kept
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """That a status could not be sent to a caller who left is none; grpcio's own check for that comes too late."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], grpc.aio.InternalError)
 
 
 def _check_free(given: Address) -> None:
