@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 
@@ -22,6 +23,14 @@ MEGABYTE = 1 << 20
 EOF = grpc.aio.EOF
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@pytest.fixture(autouse=True)
+def nothing_went_wrong(caplog):
+    """No callback and no task may fail unseen."""
+    yield
+    gc.collect()
+    assert [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR] == []
 
 
 # --- entries that play a dialect
@@ -427,6 +436,15 @@ async def test_callers_who_leave_at_any_moment_leave_nothing_behind(timeout_ms, 
     assert not house.host.calls
     while not entry.ended.empty():
         assert entry.ended.get_nowait().gone
+
+
+async def test_of_callers_who_left_grpcio_says_nothing_but_other_failures_are_told(logged, caplog):
+    log = logging.getLogger("grpc._cython.cygrpc")
+    async with House(deltas):
+        log.warning("the status was not sent", exc_info=grpc.aio.InternalError("Failed"))
+        log.warning("something broke", exc_info=ValueError("of ours"))
+        log.warning("a word")
+    assert logged() == ["something broke", "a word"]
 
 
 # --- callers who do not read, or send more than is answered

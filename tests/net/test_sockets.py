@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import logging
 import os
 import socket
 import ssl
@@ -26,6 +28,14 @@ HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+
+
+@pytest.fixture(autouse=True)
+def nothing_went_wrong(caplog):
+    """No callback and no task may fail unseen."""
+    yield
+    gc.collect()
+    assert [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR] == []
 
 
 # --- entries that play a dialect
@@ -459,6 +469,8 @@ async def test_who_leaves_in_mid_answer_is_noticed_at_once(how):
         assert {await entry.ended.get(), await entry.ended.get()} == set(legs)
         assert all(leg.gone and not leg.stopped and not leg.late for leg in legs)
         if how == "close":
+            # Nobody waited for its connection to end.
+            assert house.present
             assert (await raw.closing())[0] == 1000
             raw.reset()
         await house.present.none.wait()
