@@ -10,7 +10,7 @@ TESTS ?= tests
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run local test lint bench lock clean docs proto
+.PHONY: help run local test soak lint bench lock clean docs proto
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -29,6 +29,9 @@ test: $(VENV)/.dev $(VENV)/.local ## lint, format check, type check, walls, and 
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS) $(ARGS)
+
+soak: $(VENV)/.dev ## the proofs of tests/proofs at length (ARGS=--kills=5000 for more)
+	$(BIN)/python -m pytest --timeout=0 tests/proofs --kills=1000 $(ARGS)
 
 lint: $(VENV)/.dev ## repair what lint and format can
 	$(BIN)/ruff check --fix-only .
@@ -54,7 +57,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.core: requirements/build.txt requirements/core.txt pyproject.toml | $(VENV)/bin/python
-	$(PIP) -r requirements/build.txt -r requirements/core.txt
+	$(PIP) --no-deps -r requirements/build.txt -r requirements/core.txt
 	$(BIN)/python -m pip --disable-pip-version-check install --no-index --no-build-isolation --no-deps -e .
 	@touch $@
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import nginx
+from bench import accounts, nginx
 from bench.dialects import CHAT, DIALECTS, Listener, chat_body, headers
 from bench.processes import Child, RigError
 from bench.readings import read_cpu, usage_between
@@ -26,8 +26,6 @@ from bench.rig import Ports, Rig
 from bench.script import UPSTREAM_MODEL, WrongAnswerError, check_unary, question
 
 YARDSTICK = "nginx"
-# A master key: the only kind that every dialect takes, `/conv` included.
-KEY = "bench-key"
 CONTEXT_TOKENS = 1024
 
 
@@ -38,7 +36,10 @@ class Contender:
     name: str
     version: str
     command: Callable[[Path, Ports, int], list[str]]
-    key: str = KEY
+    key: str = accounts.KEY
+    # Fills a data folder before the first start there; without this, `first_key` is what opens the gateway.
+    prepare: Callable[[Path], None] | None = None
+    first_key: str = ""
     dialects: tuple[str, ...] = ("openai", "anthropic")
     # A slow gateway gets this share of the load: saturated, it would only show its queue.
     load_share: float = 1.0
@@ -71,7 +72,14 @@ class Running:
 
 
 def ours() -> Contender:
-    return Contender("dragoman", importlib.metadata.version("dragoman"), _dragoman_command, dialects=tuple(DIALECTS))
+    return Contender(
+        "dragoman",
+        importlib.metadata.version("dragoman"),
+        _dragoman_command,
+        prepare=accounts.open_account,
+        first_key=accounts.OPERATOR_KEY,
+        dialects=tuple(DIALECTS),
+    )
 
 
 def yardstick(name: str = YARDSTICK) -> Contender:
@@ -107,15 +115,25 @@ def start_all(rig: Rig, upstream_port: int, dialects: Collection[str] = ("openai
 
 
 def start(rig: Rig, contender: Contender, upstream_port: int, ports: Ports | None = None) -> Running:
-    """Start a contender and wait until it has given one right answer."""
+    """Start a contender and wait until it has given one right answer.
+
+    Its data folder is prepared, unless it is there already: one that was given the same ports before finds it again.
+    """
+    ports = ports or Ports.free()
+    prepare(rig, contender, ports)
     running = spawn(rig, contender, upstream_port, ports)
     wait_for_answer(running, poll_s=0.02)
     return running
 
 
-def spawn(rig: Rig, contender: Contender, upstream_port: int, ports: Ports | None = None) -> Running:
-    """Start a contender; one that was given the same ports before finds its data folder again."""
-    ports = ports or Ports.free()
+def prepare(rig: Rig, contender: Contender, ports: Ports) -> None:
+    data = data_folder(rig, ports)
+    if contender.prepare is not None and not data.exists():
+        contender.prepare(data)
+
+
+def spawn(rig: Rig, contender: Contender, upstream_port: int, ports: Ports) -> Running:
+    """Start a contender on whatever its data folder holds."""
     command = contender.command(rig.stage.folder, ports, upstream_port)
     child = rig.stage.start(contender.name, command, rig.contender_core, _clean_environment())
     return Running(contender, child, ports)
@@ -125,12 +143,12 @@ def data_folder(rig: Rig, ports: Ports) -> Path:
     return _data(rig.stage.folder, ports)
 
 
-def wait_for_answer(running: Running, poll_s: float) -> None:
+def wait_for_answer(running: Running, poll_s: float, key: str = "") -> None:
     deadline = time.monotonic() + running.contender.patience_s
     while True:
         running.child.require_alive()
         try:
-            check_unary(_ask(running))
+            check_unary(_ask(running, key))
         except (OSError, http.client.HTTPException, WrongAnswerError) as error:
             if time.monotonic() > deadline:
                 raise RigError(f"{running.name}: {error}\n{running.child.last_words()}") from error
@@ -146,11 +164,11 @@ def answer_length(running: Running) -> int:
     return len(body)
 
 
-def _ask(running: Running) -> bytes:
+def _ask(running: Running, key: str = "") -> bytes:
     connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
     try:
         body = chat_body(question(0, 16), stream=False)
-        connection.request("POST", CHAT, body, headers(running.contender.key))
+        connection.request("POST", CHAT, body, headers(key or running.contender.key))
         response = connection.getresponse()
         answer = response.read()
         if response.status != 200:
@@ -183,7 +201,9 @@ def _data(folder: Path, ports: Ports) -> Path:
 
 
 def _dragoman_command(folder: Path, ports: Ports, upstream_port: int) -> list[str]:
-    """Configure it as it comes, all listeners on; the context is small, so that long conversations are trimmed."""
+    """Configure it as it comes, all listeners and budgets on; the context is small, so that long conversations are
+    trimmed.
+    """
     config = folder / f"dragoman-{ports.http}.toml"
     config.write_text(
         f"""[server]
@@ -191,10 +211,7 @@ host = "127.0.0.1"
 port = {ports.http}
 grpc_port = {ports.grpc}
 websocket_port = {ports.websocket}
-
-[compat]
-secret_key = "{KEY}"
-
+{accounts.CONFIGURATION}
 [conversations]
 context_tokens = {CONTEXT_TOKENS}
 

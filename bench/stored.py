@@ -10,8 +10,8 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-# The principal of `[compat] secret_key`.
-OWNER = "master"
+from bench.accounts import OWNER
+
 BATCH = 1000
 _MESSAGE = ("It was said before, and it is kept word by word, to be sent along with what comes next. " * 2)[:150]
 

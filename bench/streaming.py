@@ -43,7 +43,7 @@ class Kind:
     most_chunks: int = SILENT_CHUNKS - 1
 
 
-SAME = Kind("same", "openai", "same dialect", 1.7)
+SAME = Kind("same", "openai", "same dialect", 2.0)
 MODERN = (SAME, Kind("translated", "anthropic", "translated", 4.0))
 CONVERSING = (
     Kind("ndjson", "ndjson", "NDJSON", 4.0),

@@ -107,9 +107,8 @@ def _figure(ours: str, rounds: list[Costs], work: str, where: str, title: str, l
 
 def _open(rig: Rig, contender: Contender, mock_port: int, id_: str, conversations: int, messages: int) -> Shop:
     ports = Ports.free()
-    folder = contenders.data_folder(rig, ports)
-    folder.mkdir()
-    stored = fill(folder, conversations, messages, TALKED_IN)
+    contenders.prepare(rig, contender, ports)
+    stored = fill(contenders.data_folder(rig, ports), conversations, messages, TALKED_IN)
     running = contenders.start(rig, contender, mock_port, ports)
     return Shop(id_, running, stored, contenders.idle_cpu_share(rig, running))
 

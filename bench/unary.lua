@@ -1,5 +1,6 @@
 -- The load of the unary figure: a checked request, sent either at a given pace or as fast as it goes.
--- Arguments: credential, file with the body, length and mark of a right answer, mean pause in ms (0: none).
+-- Arguments: credential, file with the body, length (0: any) and mark of a right answer, mean pause in
+-- ms (0: none), status of a right answer.
 
 local threads = {}
 
@@ -16,6 +17,7 @@ function init(arguments)
   wrk.headers["Authorization"] = "Bearer " .. arguments[1]
   right_length = tonumber(arguments[3])
   mark = arguments[4]
+  right_status = tonumber(arguments[6])
   right, wrong, first_wrong = 0, 0, ""
 
   local pause_ms = tonumber(arguments[5])
@@ -28,7 +30,7 @@ function init(arguments)
 end
 
 function response(status, headers, body)
-  if status == 200 and #body == right_length and body:find(mark, 1, true) then
+  if status == right_status and (right_length == 0 or #body == right_length) and body:find(mark, 1, true) then
     right = right + 1
   else
     wrong = wrong + 1

@@ -1,22 +1,34 @@
 """Assembly: settings to a running gateway. The only file that knows everybody; imported by cli and tests."""
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import os
 import secrets
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from dragoman import __version__
+from dragoman.accounting import desk_of, prices_of, till_of, zone_of
+from dragoman.admission.directory import Directory
+from dragoman.admission.hashing import read_hash_key
+from dragoman.admission.keysmith import Keysmith
 from dragoman.admission.login import Logins
+from dragoman.admission.office import Office, Views
+from dragoman.admission.passwords import Passwords
+from dragoman.admission.queue import FairQueue
 from dragoman.admission.tokens import Tokens
+from dragoman.bookkeeping import Bookkeeping
 from dragoman.building import atlas_of, build_provider, gate_of, master_key, routes_of, tls_context
+from dragoman.effective import effective
+from dragoman.faults import Misconfigured, StoreFailed
 from dragoman.legs import Leg, Patience
-from dragoman.mounting import MESSAGES, all_mounts, http_rows, http_table, message_table
+from dragoman.mounting import MESSAGES, all_mounts, http_rows, http_table, message_table, parted
 from dragoman.net.child import Keeper
 from dragoman.net.deadlines import Wheel
 from dragoman.net.http1 import Timing
@@ -25,23 +37,33 @@ from dragoman.net.messages import Numbers
 from dragoman.net.sockets import SocketHost, Terms
 from dragoman.net.upstream import Bounds, Upstreams
 from dragoman.people import Secret
-from dragoman.relay.dispatch import Dispatch
+from dragoman.relay.dispatch import Dispatch, Limits
+from dragoman.relay.drains import Drains
 from dragoman.relay.elsewhere import Holdings
 from dragoman.relay.engine import Engine, Knowledge
 from dragoman.relay.lanes import Lane, Prober
+from dragoman.relay.lines import Line
 from dragoman.relay.lookups import Lookups
 from dragoman.relay.pool import Pool
 from dragoman.relay.retry import Budget
+from dragoman.relay.settle import Books
 from dragoman.relay.talks import Talks
 from dragoman.routes import Credential
 from dragoman.sections import ProviderSettings
 from dragoman.settings import Settings
+from dragoman.showing import gauges, journal, pool
 from dragoman.store import open_store
-from dragoman.watch.log import CallLog
 from dragoman.wires.oidc import build_issuer
 
 if TYPE_CHECKING:
     from dragoman.net.grpc_host import GrpcHost
+
+
+class Ports(msgspec.Struct, frozen=True):
+    """Further HTTP ports: `lines` serves NDJSON alone, `admin` what is for operators."""
+
+    lines: int | None = None
+    admin: int | None = None
 
 
 class App:
@@ -54,43 +76,69 @@ class App:
         self.providers = {row.name: build_provider(settings, row, i) for i, row in enumerate(settings.providers)}
         self.routes = routes_of(settings)
         self.master, self.master_is_new = master_key(self.folder)
-        self.store = open_store(settings.store_url(), self.folder, secrets.token_hex(8), sole=sole)
-        self.log = CallLog(settings.log.requests)
+        self.prices = prices_of(settings)
+        self.zone = zone_of(settings)
+        self.hash_key = read_hash_key(self.folder, settings.hash_secret())
+        run = secrets.token_hex(8)
+        durable = settings.journal.sync == "grouped"
+        self.store = open_store(settings.store_url(), self.folder, run, sole=sole, durable=durable)
+        self.directory = Directory(self.store.keyring, self.hash_key, time.time)
+        self.kept = Bookkeeping(settings, self.store, run, self.folder, self.zone)
         self.tasks: list[asyncio.Task[None]] = []
         self.socket_server: asyncio.Server | None = None
         self.grpc: GrpcHost | None = None
+        self.drains: Drains | None = None
 
-    def start(self, lines_port: int | None = None) -> DrainingServer:
-        """Wire everything on the running loop; on `lines_port` only NDJSON is served. Raises Misconfigured."""
-        settings, server = self.settings, self.settings.server
+    def wire(self) -> None:
+        """Make what asks providers, on the running loop."""
+        settings, given = self.settings, self.settings.upstream
         loop = asyncio.get_running_loop()
-        wheel = Wheel(loop)
-        given = settings.upstream
+        self.wheel = Wheel(loop)
         bounds = Bounds(given.max_connections, given.max_idle, given.idle_connection_s)
-        self.upstream = Upstreams(loop, wheel, bounds, f"dragoman/{__version__}".encode())
+        self.upstream = Upstreams(loop, self.wheel, bounds, f"dragoman/{__version__}".encode())
         self.lanes = {row.name: self._lane(row) for row in settings.providers}
         self.atlas = atlas_of(settings, self.routes)
-        self.talks = Talks(self.store, self.atlas, settings.conversations.answer_tokens)
-        dispatch = Dispatch(
-            self.lanes, self.upstream, Budget(given.retry_share), given.attempts, given.max_answer_bytes
-        )
-        self.engine = Engine(self._knowledge(), dispatch, self.log, server.max_body_bytes)
         self.prober = Prober(self.lanes, self.atlas, self.upstream)
         for provider in self.providers.values():
             if provider.child:
                 self.tasks.append(loop.create_task(Keeper(provider.child).run()))
-        self.tasks += [loop.create_task(self.prober.run()), loop.create_task(self.talks.run())]
+
+    async def start(self, ports: Ports) -> DrainingServer:
+        """Load what was kept, wire everything on the running loop, and return the server. Raises Misconfigured."""
+        settings, server, given = self.settings, self.settings.server, self.settings.upstream
+        try:
+            await self.directory.load()
+            await self.kept.open()
+        except StoreFailed as fault:
+            raise Misconfigured(f"the database cannot be used: {fault.detail}") from None
+        self.wire()
+        self.desk = desk_of(settings, self.store.bank)
+        self.talks = Talks(self.store, self.atlas, settings.conversations.answer_tokens)
+        self.drains = Drains(settings.usage.drains, settings.usage.drain_s, given.max_answer_bytes)
+        limits = Limits(given.attempts, given.max_answer_bytes)
+        retries = Budget(given.retry_share)
+        dispatch = Dispatch(self.lanes, self.upstream, self.desk, retries, limits, self.drains)
+        books = Books(self.desk, till_of(settings, self.prices), self.kept.ledger())
+        self.engine = Engine(self._knowledge(), dispatch, books, server.max_body_bytes)
+        gauges(self.kept, self.lanes)
+        lives = (self.prober, self.talks, self.directory, self.desk, self.kept)
+        self.tasks += [asyncio.get_running_loop().create_task(each.run()) for each in lives]
         quiet_uvicorn()
-        return self._listen(wheel, lines_port)
+        return self._listen(ports)
 
     async def stop(self) -> None:
-        """End children and background tasks."""
+        """End children and background tasks; what is in the journal is loaded as far as the store takes it."""
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         if self.grpc is not None:
             await self.grpc.stop(0)
         self.upstream.close()
+        if self.drains is not None:
+            await self.drains.stop()
+        await self.kept.close()
+        with contextlib.suppress(StoreFailed):
+            await self.store.bank.leave()
         self.store.close()
 
     def _lane(self, row: ProviderSettings) -> Lane:
@@ -103,7 +151,15 @@ class App:
             quiet_s=base.quiet_s,
         )
         credentials = self.settings.credentials(row) or [Credential(Secret(""))]
-        return Lane(row.name, self.providers[row.name], Pool(credentials, base.bench_s), patience)
+        pool = Pool(credentials, base.bench_s, row.name)
+        return Lane(row.name, self.providers[row.name], pool, patience, self._line())
+
+    def _line(self) -> Line | None:
+        given = self.settings.queue
+        if not given.length:
+            return None
+        loop = asyncio.get_running_loop()
+        return Line(FairQueue(given.length, given.wait_s, loop.time), loop, self.settings.upstream.quiet_s)
 
     def _knowledge(self) -> Knowledge:
         settings = self.settings
@@ -112,17 +168,34 @@ class App:
         tokens = Tokens(settings.compat_secret("secret_key"), own)
         oidc = settings.auth.oidc
         issuer = build_issuer(oidc, settings.oidc_secret()) if oidc else None
-        gate = gate_of(settings, self.master, tokens)
-        lookups = Lookups(self.atlas, gate, self.store, Logins(self.store, tokens, issuer, self.upstream))
+        gate = gate_of(settings, self.master, tokens, self.directory, settings.limits)
+        logins = Logins(self.store, tokens, issuer, self.upstream)
+        lookups = Lookups(self.atlas, gate, self.store, logins, self._office(), self.kept.metrics)
         return Knowledge(gate, self.atlas, lookups, self.talks, Holdings(self.store))
 
-    def _listen(self, wheel: Wheel, lines_port: int | None) -> DrainingServer:
-        server, engine = self.settings.server, self.engine
+    def _office(self) -> Office:
+        """Make what answers operators."""
+        kinds = {row.name: row.kind for row in self.settings.providers}
+        clock = asyncio.get_running_loop().time
+        views = Views(
+            pool=lambda: pool(self.lanes, kinds, self.kept.metrics, clock()),
+            settings=lambda: effective(self.settings),
+            journal=lambda: journal(self.kept),
+        )
+        smith = Keysmith(self.store.keyring, self.directory, self.hash_key, time.time)
+        return Office(smith, self.store.books, self.store, Passwords(), views)
+
+    def _listen(self, ports: Ports) -> DrainingServer:
+        server, engine, wheel = self.settings.server, self.engine, self.wheel
         timing = Timing(server.header_s, server.body_s, server.write_s, server.keep_alive_s, server.max_connections)
-        mounts = all_mounts(self.providers)
+        mounts, apart = parted(all_mounts(self.providers), self.settings, ports.admin)
         rows = http_rows(engine, [mount for mount in mounts if mount.method not in MESSAGES], self.settings.compat.chat)
         lines = http_rows(engine, [mount for mount in mounts if mount.stays], "ndjson")
-        others = {} if lines_port is None else {lines_port: http_table([*self._health(), *lines])}
+        others = {}
+        if ports.lines is not None:
+            others[ports.lines] = http_table([*self._health(), *lines])
+        if ports.admin is not None:
+            others[ports.admin] = http_table([*self._health(), *http_rows(engine, apart, "auto")])
         number = Numbers()
         terms = Terms(server.header_s, server.write_s, server.max_body_bytes, server.max_connections)
         beside = message_table(engine, mounts, "WS", any_path=False)

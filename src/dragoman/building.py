@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from dragoman.admission.directory import Directory
 from dragoman.admission.gate import Gate
 from dragoman.admission.tokens import Tokens
 from dragoman.faults import Misconfigured
@@ -19,6 +20,7 @@ from dragoman.relay.plan import Atlas, Defaults
 from dragoman.routes import Route
 from dragoman.sections import ProviderSettings, Server
 from dragoman.settings import Settings, explain, suggest
+from dragoman.standing import NO_LIMITS, Limits
 
 MASTER_KEY_FILE = "master.key"
 MASTER_KEY_PREFIX = "dgm-"
@@ -106,23 +108,34 @@ def served_by(settings: Settings) -> dict[str, list[str]]:
     return {row.name: row.models or list(getattr(kinds[row.kind], "MODELS", ())) for row in settings.providers}
 
 
-def gate_of(settings: Settings, master_secret: Secret, tokens: Tokens) -> Gate:
-    """Make the gate that knows every configured key."""
-    keys = {master_secret.digest(): MASTER}
+def gate_of(
+    settings: Settings,
+    master_secret: Secret,
+    tokens: Tokens,
+    directory: Directory,
+    default_limits: Limits = NO_LIMITS,
+) -> Gate:
+    """Make the gate that knows every configured key, and asks the directory for the stored ones.
+
+    `default_limits` are those of each owner of a token for whom there is no row.
+    """
+    keys = {directory.digest(master_secret): MASTER}
     kinds: dict[bytes, str] = {}
     for number, text in enumerate(settings.auth.keys):
         where = f"{settings.origin_of('auth.keys')}: auth.keys[{number}]"
-        digest = settings.secret(text, where).digest()
-        keys[digest] = Principal(f"key:{digest.hex()[:16]}")
+        secret = settings.secret(text, where)
+        # Conversations belong to this name, so it depends on nothing but the key.
+        keys[directory.digest(secret)] = Principal(f"key:{secret.digest().hex()[:16]}")
     for leaf, kind, principal in (
         ("authorization_key", "relay", Principal("relay")),
         ("secret_key", "minted", MASTER),
     ):
-        secret = settings.compat_secret(leaf)
-        if secret:
-            keys[secret.digest()] = principal
-            kinds[secret.digest()] = kind
-    return Gate(keys, kinds, tokens, settings.auth.anonymous, own_keys=settings.compat.bring_your_own_key)
+        compat = settings.compat_secret(leaf)
+        if compat:
+            keys[directory.digest(compat)] = principal
+            kinds[directory.digest(compat)] = kind
+    doors, own_keys = settings.auth.anonymous, settings.compat.bring_your_own_key
+    return Gate(keys, kinds, tokens, directory, doors, own_keys=own_keys, default_limits=default_limits)
 
 
 def atlas_of(settings: Settings, routes: list[Route]) -> Atlas:

@@ -132,8 +132,10 @@ class ChatRequest(msgspec.Struct):
 # --- what is answered ------------------------------------------------------------------------
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """Tokens in disjoint buckets. `estimated`: counted by us, not reported by the provider."""
+class Usage(msgspec.Struct, frozen=True, array_like=True):
+    """Tokens in disjoint buckets. `estimated`: counted by us, not reported by the provider. `tier` is the provider's
+    name of the service tier that answered, "" for the usual one.
+    """
 
     input: int = 0
     cache_read: int = 0
@@ -144,14 +146,17 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning: int = 0
     audio_out: int = 0
     estimated: bool = False
+    image_in: int = 0
+    image_out: int = 0
+    tier: str = ""
 
     @property
     def prompt_tokens(self) -> int:
-        return self.input + self.cache_read + self.cache_write + self.cache_write_1h + self.audio_in
+        return self.input + self.cache_read + self.cache_write + self.cache_write_1h + self.audio_in + self.image_in
 
     @property
     def completion_tokens(self) -> int:
-        return self.output + self.reasoning + self.audio_out
+        return self.output + self.reasoning + self.audio_out + self.image_out
 
 
 class Begin(msgspec.Struct, frozen=True, gc=False):

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from dragoman import __version__
+from dragoman import __version__, key_commands, usage_commands, user_commands
 from dragoman.faults import Misconfigured
 from dragoman.settings import Settings, load
-from dragoman.user_commands import CONFIG, DATA, user
+from dragoman.user_commands import CONFIG, DATA
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -91,7 +91,9 @@ def extras(config: Path | None) -> None:
         click.echo("local")
 
 
-cli.add_command(user)
+for module in (user_commands, key_commands, usage_commands):
+    for command in module.commands:
+        cli.add_command(command)
 
 
 def _load(config: Path | None, flags: dict[str, Any]) -> Settings:

@@ -10,6 +10,8 @@ A caller who left is not a fault but an outcome (see `dragoman.ports.Outcome`).
 
 from typing import ClassVar, Literal
 
+from dragoman.standing import Standing
+
 Blame = Literal["caller", "upstream", "gateway"]
 Retry = Literal["never", "target", "credential"]
 Bench = Literal["nothing", "credential", "target"]
@@ -33,6 +35,8 @@ class Fault(Exception):  # noqa: N818 - a fault is the domain's word; some are n
     blame: ClassVar[Blame] = "gateway"
     retry: ClassVar[Retry] = "never"
     bench: ClassVar[Bench] = "nothing"
+    standing: Standing | None = None
+    """Where the caller stands with its limits, when they are why."""
 
     def __init__(
         self,
@@ -118,6 +122,13 @@ class TooMany(CallerFault):
 
     code = "rate_limited"
     status = 429
+
+
+class OverBudget(CallerFault):
+    """There is no money left for this in the budget."""
+
+    code = "budget_exceeded"
+    status = 402
 
 
 class TooSlow(CallerFault):
@@ -217,6 +228,13 @@ class Overloaded(Fault):
     """The gateway has no room for this request now."""
 
     code = "overloaded"
+    status = 503
+
+
+class JournalFull(Fault):
+    """The gateway cannot write down what calls use, so it takes none."""
+
+    code = "journal_full"
     status = 503
 
 

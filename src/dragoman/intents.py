@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from dragoman.chat import ChatRequest, Part
+from dragoman.errands import Errand
 from dragoman.legs import Headers, Script
 from dragoman.people import Secret
 from dragoman.threads import Chronicle
@@ -20,6 +21,7 @@ class Ask(msgspec.Struct):
     `metered` is what to splice so that a stream reports its usage to us though the caller did not ask;
     it is then hidden from the caller. `headers` are those that the same wire may forward. `loose`: a
     model that nobody serves means the default one. `own_key` is used instead of the pool's credentials.
+    `max_tokens` holds for each of the `choices`.
     """
 
     wire: str
@@ -29,6 +31,7 @@ class Ask(msgspec.Struct):
     stream: bool
     request: Callable[[], ChatRequest]
     max_tokens: int | None = None
+    choices: int = 1
     metered: dict[str, bytes] = {}
     headers: Headers = []
     loose: bool = False
@@ -172,5 +175,22 @@ class Stop(msgspec.Struct):
     label: str
 
 
-Wish = ListModels | Recite | Mint | Login | ListThreads | ReadThread | RenameThread | DropThread | Adopt | Stop
+class ReadMetrics(msgspec.Struct):
+    """Everything that is measured, for Prometheus."""
+
+
+Wish = (
+    ListModels
+    | Recite
+    | Mint
+    | Login
+    | ListThreads
+    | ReadThread
+    | RenameThread
+    | DropThread
+    | Adopt
+    | Stop
+    | ReadMetrics
+    | Errand
+)
 """What needs no relay: one look-up, one answer."""

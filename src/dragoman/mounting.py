@@ -4,12 +4,17 @@ import importlib
 import pkgutil
 from collections.abc import Collection, Iterable
 from functools import partial
+from ipaddress import ip_address
 from itertools import groupby
+
+import msgspec
 
 from dragoman import dialects
 from dragoman.net.listen import Row, Table
 from dragoman.ports import Mount
 from dragoman.relay.engine import Engine
+from dragoman.settings import Settings
+from dragoman.wires.limiting import standard
 
 MESSAGES = ("WS", "GRPC")
 
@@ -19,10 +24,37 @@ def all_mounts(providers: Collection[str]) -> list[Mount]:
     found: list[Mount] = []
     for module in pkgutil.iter_modules(dialects.__path__):
         mounts: tuple[Mount, ...] = importlib.import_module(f"dragoman.dialects.{module.name}").mounts
-        found += mounts
+        found += [_named(mount, module.name) for mount in mounts]
     found = [mount for mount in found if not mount.needs or mount.needs in providers]
     taken = {(mount.method, mount.path) for mount in found if mount.needs}
     return [mount for mount in found if mount.needs or (mount.method, mount.path) not in taken]
+
+
+def _named(mount: Mount, dialect: str) -> Mount:
+    """Say which dialect a mount is of, and have it write limits as the standard does unless it has a way of its own."""
+    return msgspec.structs.replace(mount, dialect=dialect, limiting=mount.limiting or standard)
+
+
+def parted(mounts: Iterable[Mount], settings: Settings, port: int | None) -> tuple[list[Mount], list[Mount]]:
+    """Part the mounts into those of the main listener and those of `port`, the operators' own.
+
+    Without one, what is for operators is served beside the rest, but only where nobody on the way can read it, or
+    where the configuration says that it may be public.
+    """
+    server, mounts = settings.server, list(mounts)
+    apart = [mount for mount in mounts if mount.role == "admin" or mount.path == "*"]
+    is_safe = is_loopback(server.host) or bool(server.tls_cert) or settings.admin.public
+    if port is None and is_safe:
+        return mounts, []
+    return [mount for mount in mounts if mount.role != "admin"], apart
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address; a name is not looked up."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def http_rows(engine: Engine, mounts: Iterable[Mount], chat: str) -> list[Row]:

@@ -2,8 +2,11 @@
 
 import hashlib
 from fnmatch import fnmatchcase
+from typing import Literal
 
 import msgspec
+
+from dragoman.standing import Holder
 
 
 class Secret:
@@ -43,19 +46,39 @@ def digest(key: bytes) -> bytes:
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Somebody who may ask. `models` are shell-style patterns of public model names. Conversations belong to
+    """Somebody who may ask. `models` and `dialects` are shell-style patterns of public model names and of ways in; one
+    of each of the bounds (those of the keys that made this one) must fit as well. Conversations belong to
     `name`, so it must not depend on the order of anything. `own_key` is a provider's key that the caller brought.
+    `key` is the id of a stored key. `holders` are those whose limits and budgets hold. `expires` is Unix seconds.
     """
 
     name: str
     models: tuple[str, ...] = ("*",)
     own_key: Secret | None = None
+    role: Literal["user", "admin"] = "user"
+    key: str = ""
+    team: str = ""
+    tags: tuple[str, ...] = ()
+    dialects: tuple[str, ...] = ("*",)
+    holders: tuple[Holder, ...] = ()
+    bounds: tuple[tuple[str, ...], ...] = ()
+    dialect_bounds: tuple[tuple[str, ...], ...] = ()
+    expires: float | None = None
+    keeps_content: bool = False
+    priority: int = 0
 
     def may_use(self, model: str) -> bool:
-        return self.models == ("*",) or any(fnmatchcase(model, pattern) for pattern in self.models)
+        return all(_fits(model, patterns) for patterns in (self.models, *self.bounds))
+
+    def may_enter(self, dialect: str) -> bool:
+        return all(_fits(dialect, patterns) for patterns in (self.dialects, *self.dialect_bounds))
 
 
-MASTER = Principal("master")
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    return patterns == ("*",) or any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+MASTER = Principal("master", role="admin")
 
 
 def shown_key(value: bytes | None) -> Secret | None:

@@ -2,7 +2,7 @@
 
 This is the whole extension surface. A dialect is a module in `dialects/` with `mounts`; a kind of
 provider is a module in `providers/` with `Options` (its own keys), `build(options) -> Provider` and, where there
-is such a thing, `MODELS`: what it serves when a row names none.
+is such a thing, `MODELS`: what it serves when a row names none, and `FREE`: that its models cost nothing.
 Nothing else needs to know of it.
 """
 
@@ -11,12 +11,14 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from dragoman.chat import Delta, Usage
+from dragoman.chat import Delta
 from dragoman.faults import Fault
 from dragoman.intents import Ask, Count, Forward, Say, Wish
 from dragoman.legs import Child, Head, Headers, Outbound, Reply
 from dragoman.people import Secret
+from dragoman.records import Content, Opened, Record
 from dragoman.routes import Credential
+from dragoman.standing import Standing
 from dragoman.threads import Place
 
 
@@ -58,8 +60,8 @@ class Turn(Protocol):
     def fail(self, fault: Fault) -> list[bytes]:
         """Say in a stream that it broke, without anything that could pass for its end."""
 
-    def beat(self) -> list[bytes]:
-        """Say that we are still here, where the dialect can."""
+    def beat(self, place: int = 0) -> list[bytes]:
+        """Say that we are still here, where the dialect can; `place` is that in a queue, 0 for none."""
 
 
 class Talk(Turn, Protocol):
@@ -122,7 +124,9 @@ class Mount(msgspec.Struct, frozen=True):
     `needs`: only where a provider of that name is configured, and then instead of the mount that needs none.
     `parallel`: how many messages of one connection are answered at once; further ones wait in order,
     but for those of which `urgent` is true. `channel`: they carry the name of their connection as `:channel`.
-    `stays`: on a listener of its own, which `[compat] server_port` opens, this is there.
+    `stays`: on a listener of its own, which `[compat] server_port` opens, this is there. `role`: who may.
+    `dialect` is the module's name, filled in by the assembly. `limiting` writes a standing (at a Unix time) as headers
+    in this dialect's own names; None: in the standard's.
     """
 
     method: str
@@ -138,6 +142,9 @@ class Mount(msgspec.Struct, frozen=True):
     urgent: Callable[[bytes], bool] | None = None
     channel: bool = False
     stays: bool = False
+    role: Literal["user", "admin"] = "user"
+    dialect: str = ""
+    limiting: Callable[[Standing, float], Headers] | None = None
 
 
 class Reader(Protocol):
@@ -182,36 +189,6 @@ class Provider(Protocol):
         """Read the model names in the answer to `probe`."""
 
 
-Outcome = Literal["completed", "truncated", "abandoned", "refused", "failed"]
-
-
-class Attempt(msgspec.Struct, frozen=True):
-    """One try at one target: how it went, by fault code ("ok" when it answered)."""
-
-    provider: str
-    model: str
-    credential: str
-    outcome: str
-    detail: str = ""
-
-
-class Record(msgspec.Struct):
-    """What happened to one call. Times are in milliseconds, `at` is Unix seconds."""
-
-    id: str
-    at: float
-    principal: str
-    wire: str
-    model: str
-    outcome: Outcome = "failed"
-    code: str = ""
-    status: int = 0
-    usage: Usage = Usage()
-    attempts: list[Attempt] = []
-    first_byte_ms: int | None = None
-    total_ms: int = 0
-
-
 class Note(msgspec.Struct):
     """A request that asked no provider: a list, a token, a refusal. `at` is Unix seconds."""
 
@@ -226,8 +203,21 @@ class Note(msgspec.Struct):
 class Ledger(Protocol):
     """Where calls are written down, by `relay/settle` only, and requests that were none."""
 
+    @property
+    def is_durable(self) -> bool:
+        """Whether an answer ends only when its record is on disk."""
+
+    async def durable(self) -> None:
+        """Return when all records so far are on disk."""
+
+    def open(self, opened: Opened) -> None:
+        """Keep the intent of a call before a provider is asked; never waits. Raises JournalFull."""
+
     def settle(self, record: Record) -> None:
         """Keep a record. Called once a call, before its last byte is sent; never waits."""
+
+    def keep(self, content: Content) -> None:
+        """Keep what was said, where the key says that it may be; never waits."""
 
     def note(self, note: Note) -> None:
         """Keep a note of a request that became no call; never waits."""

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dragoman import sections, settings
+from dragoman import money, sections, settings
 from dragoman.building import module_of, provider_kinds
 
 HEAD = """# Configuration
@@ -35,6 +35,7 @@ def write() -> str:
         options: Any = importlib.import_module(module_of(kind)).Options
         pieces.append(_section(f'`[[providers]]` with `kind = "{kind}"`', options))
     pieces.append(_section("`[[models]]`", sections.ModelSettings))
+    pieces.append(_section("`[[prices]]`", money.PriceRow))
     return "\n".join(pieces)
 
 

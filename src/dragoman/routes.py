@@ -1,8 +1,13 @@
 """Public model names and what stands behind them."""
 
+from typing import Literal
+
 import msgspec
 
 from dragoman.people import Secret
+from dragoman.standing import NO_LIMITS, Limits
+
+Abort = Literal["cancel", "drain"]
 
 # The provider that `[compat] backend` makes.
 BACKEND = "backend"
@@ -13,6 +18,7 @@ class Credential(msgspec.Struct, frozen=True):
 
     secret: Secret
     weight: int = 1
+    limits: Limits = NO_LIMITS
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,11 +30,14 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A public model: one target is chosen by weight, the others and then the fallbacks stand by."""
+    """A public model: one target is chosen by weight, the others and then the fallbacks stand by. `on_abort`:
+    what becomes of the answer when its caller leaves.
+    """
 
     name: str
     targets: tuple[Target, ...]
     fallbacks: tuple[Target, ...] = ()
+    on_abort: Abort = "cancel"
 
 
 class ModelCard(msgspec.Struct, frozen=True):

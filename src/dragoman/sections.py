@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from dragoman.routes import Target
+from dragoman.routes import Abort, Target
+from dragoman.standing import NO_LIMITS, Limits, Window
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
@@ -63,6 +64,13 @@ class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         list[Door],
         msgspec.Meta(description="Doors open without a key: `ask`, `grpc`, `websocket`, `relay` (NDJSON `/chat`)."),
     ] = []
+    hash_key: Annotated[
+        str,
+        msgspec.Meta(
+            description="Hashes stored keys, `env:`/`file:` allowed; the same for all processes on one database. "
+            "Empty: `hash.key` in the data folder."
+        ),
+    ] = ""
     oidc: Annotated[Oidc | None, msgspec.Meta(description="See `[auth.oidc]`.")] = None
 
 
@@ -72,6 +80,65 @@ class Store(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: Annotated[
         str, msgspec.Meta(description="`postgresql://…`, `env:`/`file:` allowed; empty: SQLite in the data folder.")
     ] = ""
+
+
+class Admin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[admin]`: where `/api/admin` and `/metrics` are served: on loopback or with TLS beside the rest."""
+
+    port: Annotated[
+        Port | None, msgspec.Meta(description="A loopback listener of their own instead; 0 takes a free port.")
+    ] = None
+    public: Annotated[
+        bool, msgspec.Meta(description="Serve them on the main listener whatever its address, even without TLS.")
+    ] = False
+
+
+class Money(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[money]`: the budget of the whole deployment, and prices (docs/budgets.md)."""
+
+    budget: Annotated[str, msgspec.Meta(description='Of all calls together, such as "250.00"; empty: none.')] = ""
+    window: Annotated[Window, msgspec.Meta(description="When that budget begins anew.")] = "month"
+    zone: Annotated[str, msgspec.Meta(description="Time zone in which days and budget windows begin.")] = "UTC"
+    unknown_price: Annotated[
+        Literal["open", "refuse", "zero"],
+        msgspec.Meta(
+            description="A model without a known price: `open` serves it, recorded as unpriced, where no budget "
+            "applies; `refuse` never serves it; `zero` says that it is free."
+        ),
+    ] = "open"
+    output_tokens: Annotated[
+        Positive, msgspec.Meta(description="Reserved for an answer whose request names no maximum.")
+    ] = 16_384
+
+
+class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[queue]`: waiting for a provider whose credentials are all at their limits, instead of a 429."""
+
+    length: Annotated[
+        int, msgspec.Meta(ge=0, le=100_000, description="Requests that may wait per provider; 0 = off.")
+    ] = 0
+    wait_s: Annotated[Seconds, msgspec.Meta(description="How long a request may wait.")] = 30.0
+
+
+class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[journal]`: how what calls use is kept until the store has it (docs/durability.md)."""
+
+    sync: Annotated[
+        Literal["never", "grouped"],
+        msgspec.Meta(description="`grouped`: answers end only when their record is on disk (against power loss)."),
+    ] = "never"
+    group_ms: Annotated[Positive, msgspec.Meta(description="Records of so many milliseconds share one write.")] = 20
+
+
+class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[usage]`: how long the request log is kept. Sums by hour and by day stay."""
+
+    retention_days: Annotated[Positive, msgspec.Meta(description="Rows of single requests.")] = 90
+    content_days: Annotated[Positive, msgspec.Meta(description="What was said, of keys that allow to keep it.")] = 30
+    drains: Annotated[
+        int, msgspec.Meta(ge=0, description="Answers read on at the same time after their caller left (`on_abort`).")
+    ] = 32
+    drain_s: Annotated[Seconds, msgspec.Meta(description="How long such an answer is read on.")] = 30.0
 
 
 class Conversations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,6 +186,9 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["all", "failed", "none"],
         msgspec.Meta(description="One JSON line for each call, for each that did not complete, or none."),
     ] = "failed"
+    traces: Annotated[
+        str, msgspec.Meta(description="OTLP address for OpenTelemetry traces (HTTP, extra `otel`); empty: off.")
+    ] = ""
 
 
 class Upstreams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,6 +217,7 @@ class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     value: str
     weight: Positive = 1
+    limits: Limits = NO_LIMITS
 
 
 class ProviderSettings(msgspec.Struct, frozen=True):
@@ -155,7 +226,8 @@ class ProviderSettings(msgspec.Struct, frozen=True):
     name: Annotated[str, msgspec.Meta(min_length=1, description="What models call it.")]
     kind: Annotated[str, msgspec.Meta(description="`openai`, `anthropic`, `chatgpt-web`, `local` or `echo`.")]
     credentials: Annotated[
-        list[str | Share], msgspec.Meta(description='Keys: "env:NAME", or { value = "env:NAME", weight = 2 }.')
+        list[str | Share],
+        msgspec.Meta(description='Keys: "env:NAME", or { value = "env:NAME", weight = 2, limits = { parallel = 8 } }.'),
     ] = []
     models: Annotated[list[str], msgspec.Meta(description='Model names it serves, or ["*"] for any.')] = []
     connect_s: Annotated[Seconds | None, msgspec.Meta(description="Instead of `[upstream]`'s.")] = None
@@ -179,3 +251,13 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context: Annotated[
         Annotated[int, msgspec.Meta(ge=256)] | None, msgspec.Meta(description="Tokens of context of this model.")
     ] = None
+    max_output: Annotated[
+        Positive | None, msgspec.Meta(description="Tokens of its longest answer, instead of `[money] output_tokens`.")
+    ] = None
+    limits: Annotated[Limits, msgspec.Meta(description="For all callers together, such as `{ parallel = 8 }`.")] = (
+        NO_LIMITS
+    )
+    on_abort: Annotated[
+        Abort,
+        msgspec.Meta(description="When the caller leaves: `cancel` at once, or `drain` the answer for its true usage."),
+    ] = "cancel"

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from dragoman.app import App
+from dragoman.app import App, Ports
 from dragoman.building import tls_context
 from dragoman.faults import Misconfigured
 from dragoman.people import Principal
@@ -20,6 +20,7 @@ from dragoman.watch.log import set_up
 
 T = TypeVar("T")
 PROBE_WAIT_S = 3.5
+LOOPBACK = "127.0.0.1"
 # A request leaves next to no cycles: looking for them every 700 allocations would cost a tenth of it.
 COLLECT_AFTER = (50_000, 20, 50)
 
@@ -38,6 +39,8 @@ def run(settings: Settings) -> int:
     listening = {"http": bind(given.host, given.port)}
     if given.websocket_port:
         listening["ws"] = bind(given.host, given.websocket_port, "server.websocket_port")
+    if settings.admin.port is not None:
+        listening["admin"] = bind(LOOPBACK, settings.admin.port, "admin.port")
     if settings.compat.server_port is not None:
         listening["lines"] = bind(given.host, settings.compat.server_port, "compat.server_port")
     return on_loop(_serve(app, listening))
@@ -58,9 +61,9 @@ def bind(host: str, port: int, setting: str = "--port") -> socket.socket:
 
 
 async def _serve(app: App, listening: dict[str, socket.socket]) -> int:
-    lines = listening.get("lines")
-    server = app.start(lines.getsockname()[1] if lines else None)
+    ports = {name: listening[name].getsockname()[1] for name in ("lines", "admin") if name in listening}
     try:
+        server = await app.start(Ports(**ports))
         await app.listen_for_messages(listening.get("ws"))
         serving = asyncio.ensure_future(server.serve(sockets=[s for name, s in listening.items() if name != "ws"]))
         probing = asyncio.ensure_future(_greet(app, listening))
@@ -89,6 +92,8 @@ async def _greet(app: App, listening: dict[str, socket.socket]) -> None:
         _say(f"  {app.settings.server.host}:{app.grpc.port} (gRPC{tls}: chat.Chat, dragoman.v1.Chat)")
     if "lines" in listening:
         _say(f"  http{secure}://{_shown(listening['lines'])} (NDJSON /chat alone)")
+    if "admin" in listening:
+        _say(f"  http{secure}://{_shown(listening['admin'])} (operators: /api/admin, /metrics)")
     await _first_probe(app)
     for lane in app.lanes.values():
         mark = "+" if lane.state.startswith("up") else "-"
@@ -129,7 +134,7 @@ def list_models(settings: Settings) -> list[str]:
 
     async def ask() -> list[str]:
         app = App(settings, Path(settings.server.data))
-        app.start()
+        app.wire()
         try:
             await _first_probe_quietly(app)
             return _model_lines(app)

@@ -16,21 +16,28 @@ import msgspec
 from dotenv import dotenv_values
 
 from dragoman.faults import Misconfigured
+from dragoman.money import PriceRow
 from dragoman.originals import add_backend, providers_of, read_originals
 from dragoman.people import Secret
 from dragoman.routes import Credential
 from dragoman.sections import (
+    Admin,
     Auth,
     Compat,
     Conversations,
+    Journal,
     Log,
     ModelSettings,
+    Money,
     ProviderSettings,
+    Queue,
     Server,
     Share,
     Store,
     Upstreams,
+    Usage,
 )
+from dragoman.standing import NO_LIMITS, Limits
 
 PREFIX = "DRAGOMAN_"
 
@@ -44,9 +51,16 @@ class Settings(msgspec.Struct, frozen=True):
     conversations: Conversations = Conversations()
     compat: Compat = Compat()
     log: Log = Log()
+    admin: Admin = Admin()
+    limits: Limits = NO_LIMITS
+    money: Money = Money()
+    queue: Queue = Queue()
+    journal: Journal = Journal()
+    usage: Usage = Usage()
     upstream: Upstreams = Upstreams()
     providers: list[ProviderSettings] = []
     models: list[ModelSettings] = []
+    prices: list[PriceRow] = []
     origins: dict[str, str] = {}
     environment: dict[str, str] = {}
 
@@ -74,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True):
         for number, given in enumerate(provider.credentials):
             share = given if isinstance(given, Share) else Share(given)
             where = f"{self.origin_of('providers')}: provider {provider.name!r}, credentials[{number}]"
-            found.append(Credential(self.secret(share.value, where), share.weight))
+            found.append(Credential(self.secret(share.value, where), share.weight, share.limits))
         return found
 
     def compat_secret(self, leaf: str) -> Secret | None:
@@ -87,6 +101,11 @@ class Settings(msgspec.Struct, frozen=True):
         text = self.store.url
         is_elsewhere = text.startswith(("env:", "file:"))
         return self.secret(text, f"{self.origin_of('store.url')}: store.url").reveal() if is_elsewhere else text
+
+    def hash_secret(self) -> Secret | None:
+        """Return `[auth] hash_key`, None where the data folder has one of its own."""
+        text = self.auth.hash_key
+        return self.secret(text, f"{self.origin_of('auth.hash_key')}: auth.hash_key") if text else None
 
     def oidc_secret(self) -> Secret:
         """Return the client secret of `[auth.oidc]`, empty for a public client."""
@@ -104,9 +123,15 @@ SECTIONS: dict[str, Any] = {
     "conversations": Conversations,
     "compat": Compat,
     "log": Log,
+    "admin": Admin,
+    "limits": Limits,
+    "money": Money,
+    "queue": Queue,
+    "journal": Journal,
+    "usage": Usage,
     "upstream": Upstreams,
 }
-TABLES: dict[str, Any] = {"providers": ProviderSettings, "models": ModelSettings}
+TABLES: dict[str, Any] = {"providers": ProviderSettings, "models": ModelSettings, "prices": PriceRow}
 
 
 def load(

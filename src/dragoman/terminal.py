@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from dragoman.app import App
+from dragoman.app import App, Ports
 from dragoman.faults import Fault, Misconfigured
 from dragoman.legs import Exchange, Outbound, Patience, origin_of, read_all
 from dragoman.net.deadlines import Wheel
@@ -40,7 +40,7 @@ async def _own(settings: Settings, model: str | None) -> int:
     # A person is reading: lines about calls would stand in the conversation.
     app = App(msgspec.structs.replace(settings, log=Log(requests="none")))
     listening = bind("127.0.0.1", 0)
-    server = app.start()
+    server = await app.start(Ports())
     server.takes_signals = False
     serving = asyncio.ensure_future(server.serve(sockets=[listening]))
     try:

@@ -150,3 +150,6 @@ def _with_accounts(config: Path | None, data: str | None, act: Callable[[Account
         return asyncio.run(run())
     except StoreFailed as fault:
         raise click.ClickException(f"{fault.message} {fault.detail}".strip()) from None
+
+
+commands = (user,)

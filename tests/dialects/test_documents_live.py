@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -17,8 +18,12 @@ ECHO = {"name": "echo", "kind": "echo"}
 CONVERSATION = "4c1dc1a8-2d5b-4c26-8a5e-6d7a3f0f9b12"
 QUESTION = "1c6e2b0a-93f4-4f0e-8a39-0f6a1de5b7a4"
 ANSWER = "8b1f7c52-6c0e-4a3f-9a55-2f4dd9f1c7e3"
-# The echo provider only chats; nobody has the account of the example.
-REFUSED = {"GetTokenController_getInfo": 500, "GetTokenController_postInfo": 500, "/v1/(?!chat|models|messages)": 400}
+# What they call a key, and a request that was made with it.
+STORED = "k_7Qm2xTf9"
+REQUEST = "req-5f0c2a9e41d7"
+# The echo provider only chats; nobody has the account of the example; the team of the example has keys.
+REFUSED = {"admin_drop_team": 409}
+REFUSED |= {"GetTokenController_getInfo": 500, "GetTokenController_postInfo": 500, "/v1/(?!chat|models|messages)": 400}
 
 
 def cases():
@@ -43,12 +48,42 @@ def running(start_gateway):
     return start_gateway({"auth": {"keys": [KEY]}, "compat": compat, "providers": [ECHO], "models": routes})
 
 
+@pytest.fixture(scope="module")
+def holder(running):
+    """The secret of a key of the store, of the team of the examples, and the id of a request made with it."""
+    head = {"Authorization": f"Bearer {SECRET}", "Content-Type": "application/json"}
+    assert ask(running, "PUT", "/api/admin/teams/research", head, b"{}").status == 200
+    key = ask(running, "POST", "/api/admin/keys", head, b'{"team":"research"}').json["secret"]
+    said = json.dumps({"model": "echo/echo", "messages": [{"role": "user", "content": "Hello"}]}).encode()
+    request = ask(running, "POST", "/v1/chat/completions", head | {"Authorization": f"Bearer {key}"}, said).headers[
+        "x-request-id"
+    ]
+    deadline = time.monotonic() + 10
+    while ask(running, "GET", f"/api/requests/{request}", {"Authorization": f"Bearer {key}"}).status != 200:
+        assert time.monotonic() < deadline, "the store did not follow the journal"
+    return key, request
+
+
 @pytest.fixture
-def ids(running):
-    """A conversation with a question and an answer, for whichever example needs one."""
+def ids(running, holder):
+    """A conversation with a question and an answer, a key below the holder's and its request, an account: for whichever
+    example needs one.
+    """
+    key, request = holder
     head = {"Authorization": KEY, "Content-Type": "application/json"}
     made = ask(running, "POST", "/ask/new", head, b'{"prompt":"The capital of France"}').json
-    return {CONVERSATION: made["conversation_id"], ANSWER: made["parent_id"]}
+    below = ask(running, "POST", "/api/keys", head | {"Authorization": f"Bearer {key}"}, b"{}").json["id"]
+    bob = b'{"name":"bob","password":"correct horse battery"}'
+    assert ask(running, "POST", "/api/admin/users", head | {"Authorization": f"Bearer {SECRET}"}, bob).status in (
+        201,
+        409,
+    )
+    return {CONVERSATION: made["conversation_id"], ANSWER: made["parent_id"], STORED: below, REQUEST: request}
+
+
+def key_of(operation, holder):
+    """Whose key an operation wants: an operator's, that of somebody in the store, or any."""
+    return {"Administration": SECRET, "Own keys": holder[0]}.get(operation["tags"][0], KEY)
 
 
 def request_of(operation, path, value, key, ids):
@@ -115,8 +150,8 @@ def pieces_that_misfit(kind, path, text):
 
 
 @pytest.mark.parametrize(("method", "path", "operation", "value"), list(cases()))
-def test_an_operation_answers_its_own_example(running, ids, method, path, operation, value):
-    target, headers, body = request_of(operation, path, value, KEY, ids)
+def test_an_operation_answers_its_own_example(running, ids, holder, method, path, operation, value):
+    target, headers, body = request_of(operation, path, value, key_of(operation, holder), ids)
     answer = ask(running, method, target, headers, body)
     check(operation, path, answer)
     expected = [
@@ -140,13 +175,13 @@ def test_an_operation_that_needs_a_key_refuses_as_documented(running, method, pa
         assert answer.status in (401, 403), answer
 
 
-def test_every_kind_of_error_body_has_its_schema(running):
+def test_every_kind_of_error_body_has_its_schema(running, holder):
     """What is wrong with a request is told in the shape that each dialect's document shows."""
     operations = {(method, path): operation for method, path, operation in DOCUMENT.operations()}
     for (method, path), operation in operations.items():
         if "requestBody" not in operation or "multipart/form-data" in str(operation["requestBody"]):
             continue
-        target, headers, _ = request_of(operation, path, {}, KEY, {CONVERSATION: CONVERSATION})
+        target, headers, _ = request_of(operation, path, {}, key_of(operation, holder), {CONVERSATION: CONVERSATION})
         answer = ask(running, method, target, headers, b"[]")
         check(operation, path, answer)
         assert answer.status in (400, 404, 422), (path, answer)

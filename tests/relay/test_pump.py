@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from booked import Kept, call_of
 
 from dragoman.faults import Broken, Exhausted, Fault, Truncated
 from dragoman.legs import Head, Headers
-from dragoman.ports import Reader, Record
+from dragoman.ports import Reader
 from dragoman.relay.pump import Pump
 from dragoman.relay.settle import Call
 from dragoman.wires import anthropic_voice, openai_chat
@@ -97,21 +98,13 @@ class Voice:
 
     def begun(self) -> None: ...
 
-    def beat(self) -> list[bytes]:
+    def beat(self, place: int = 0) -> list[bytes]:
         return []
-
-
-class Kept:
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-
-    def settle(self, record: Record) -> None:
-        self.records.append(record)
 
 
 async def relay(answer, reader, caller, **options):
     kept, goods = Kept(), []
-    call = Call(kept, "r", "me", "w", "m")
+    call = call_of(kept)
     pump = Pump(answer, Voice(options.pop("translated", False)), call, caller, lambda: goods.append(1))
     await pump.run(reader, options.pop("most", 10**9))
     return call, kept, goods
@@ -127,7 +120,7 @@ async def test_bytes_pass_and_the_ledger_is_written_before_the_last() -> None:
 
 
 async def fails(answer: Answer, reader: Reader, caller: Caller, kind: type[Fault], **options) -> Call:
-    call = Call(Kept(), "r", "me", "w", "m")
+    call = call_of(Kept())
     pump = Pump(answer, Voice(options.pop("translated", False)), call, caller, lambda: None)
     with pytest.raises(kind):
         await pump.run(reader, options.pop("most", 10**9))

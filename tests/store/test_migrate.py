@@ -11,6 +11,7 @@ from sqlalchemy import text as sql
 
 from dragoman.faults import Misconfigured
 from dragoman.store.database import open_database
+from dragoman.store.migrate import _upgrade as upgrade
 from dragoman.store.migrate import migrate
 from dragoman.store.schema import HEAD, metadata
 
@@ -64,7 +65,7 @@ def test_from_an_empty_table_of_versions(connection) -> None:
 def test_a_database_from_the_future(start, database) -> None:
     start().close()
     database.execute("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(Misconfigured, match=r"schema '9999' of a newer Dragoman.*up to '0001'"):
+    with pytest.raises(Misconfigured, match=rf"schema '9999' of a newer Dragoman.*up to '{HEAD}'"):
         start()
     assert database.execute("SELECT version_num FROM alembic_version") == [("9999",)]
 
@@ -81,6 +82,74 @@ async def test_what_was_kept_is_there_afterwards(start) -> None:
     place = await turn(store)
     store.close()
     assert await current(start(), place) == place.answer
+
+
+def conditions(options):
+    return sorted((name, str(value)) for name, value in options.items())
+
+
+def layout(connection):
+    """Everything that a database says about its tables, but the names that it makes up."""
+    found = inspect(connection)
+    return {
+        name: {
+            "columns": [(c["name"], str(c["type"]), c["nullable"], c["default"]) for c in found.get_columns(name)],
+            "key": found.get_pk_constraint(name)["constrained_columns"],
+            "indexes": sorted(
+                (i["name"] or "", i["column_names"], i["unique"], conditions(i["dialect_options"]))
+                for i in found.get_indexes(name)
+            ),
+            "unique": [u["column_names"] for u in found.get_unique_constraints(name)],
+            "foreign": [
+                (f["constrained_columns"], f["referred_table"], f["options"]) for f in found.get_foreign_keys(name)
+            ],
+            "options": found.get_table_options(name),
+        }
+        for name in found.get_table_names()
+    }
+
+
+def first_schema(connection):
+    """Make a database as the first version left it."""
+    for table in ("threads", "nodes", "owners", "holdings", "accounts"):
+        metadata.tables[table].create(connection)
+    connection.execute(sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(sql("INSERT INTO alembic_version VALUES ('0001')"))
+
+
+def test_an_upgrade_makes_what_a_new_database_has(connection) -> None:
+    with connection.begin() as transaction:
+        migrate(connection)
+        new = layout(connection)
+        transaction.rollback()
+    with connection.begin():
+        first_schema(connection)
+        migrate(connection)
+        assert version(connection) == [HEAD]
+        assert layout(connection) == new
+    assert set(new) == TABLES
+
+
+def test_all_migrations_make_what_a_new_database_has(connection) -> None:
+    with connection.begin() as transaction:
+        migrate(connection)
+        new = layout(connection)
+        transaction.rollback()
+    with connection.begin():
+        upgrade(connection)
+        upgraded = layout(connection)
+    # Alembic makes its own table, with a name for its key.
+    assert {name: upgraded[name] for name in metadata.tables} == {name: new[name] for name in metadata.tables}
+
+
+def test_an_upgrade_keeps_rows(connection) -> None:
+    with connection.begin():
+        first_schema(connection)
+        connection.execute(sql("INSERT INTO accounts VALUES ('ann', 'Ann', 'x')"))
+        connection.execute(sql("INSERT INTO owners VALUES ('ann', 3)"))
+        migrate(connection)
+        assert connection.execute(sql("SELECT * FROM accounts")).all() == [("ann", "Ann", "x")]
+        assert connection.execute(sql("SELECT * FROM owners")).all() == [("ann", 3)]
 
 
 @only_postgresql

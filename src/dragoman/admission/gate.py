@@ -2,57 +2,73 @@
 
 from collections.abc import Collection
 
+import msgspec
+
 from dragoman.admission.bucket import Bucket
+from dragoman.admission.directory import DENIED, Directory
 from dragoman.admission.tokens import Tokens
 from dragoman.faults import Forbidden, TooMany, Unauthenticated
+from dragoman.keys import PREFIX
 from dragoman.people import Principal, Secret
 from dragoman.ports import Mount
+from dragoman.standing import NO_LIMITS, Holder, Limits
 
 ANONYMOUS = Principal("anonymous")
 WRONG_SECRETS_A_MINUTE = 20
+_DOTS_OF_A_TOKEN = 2
 
 
 class Gate:
-    """Knows keys by digest only, so no comparison ever depends on how much of a key is right.
+    """Knows keys by keyed digest only, so no comparison ever depends on how much of a key is right.
 
-    `doors` are those that `[auth] anonymous` opens; `own_keys` says that callers may bring a provider's key.
+    Args:
+        principals: those of configured keys, by the digest that the directory makes of each.
+        kinds: which kind of legacy key is which, by the same digest.
+        tokens: reads signed tokens.
+        directory: knows the stored keys.
+        doors: what `[auth] anonymous` opens.
+        own_keys: whether callers may bring a provider's key.
+        default_limits: of each caller for whom there is no row: fixed keys, owners of tokens, nobody.
+
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it meets every way in which somebody may be known
         self,
         principals: dict[bytes, Principal],
         kinds: dict[bytes, str],
         tokens: Tokens,
+        directory: Directory,
         doors: Collection[str],
         *,
         own_keys: bool,
+        default_limits: Limits = NO_LIMITS,
     ) -> None:
-        self._principals = principals
+        self._default_limits = default_limits
+        self._principals = {digest: self._limited(principal) for digest, principal in principals.items()}
+        self._anonymous = self._limited(ANONYMOUS)
         self._kinds = kinds
         self._tokens = tokens
+        self._directory = directory
         self._doors = doors
         self._own_keys = own_keys
         self._wrong = Bucket(WRONG_SECRETS_A_MINUTE, 60.0)
 
     def admit(self, claim: Secret | None, mount: Mount) -> Principal:
-        """Return whose key this is. O(1). Raises Unauthenticated."""
-        if not claim or not claim.reveal().strip():
-            if mount.door in self._doors:
-                return ANONYMOUS
-            raise Unauthenticated("No key was given: send it as `Authorization: Bearer …` or `x-api-key`.")
-        principal = self._principals.get(claim.digest())
-        if principal is not None:
-            return principal
-        owner = self._tokens.read(claim)
-        if owner is not None:
-            return Principal(owner)
-        if mount.own_key and self._own_keys:
-            return Principal(f"own:{claim.digest().hex()[:32]}", own_key=claim)
-        raise Unauthenticated("This key is not valid.")
+        """Return whose key this is. O(1). Raises Unauthenticated, and Forbidden where its owner may not enter.
+
+        Whatever is wrong with a key, it is the same fault after the same work.
+        """
+        principal = self._whose(claim, mount)
+        if not principal.may_enter(mount.dialect):
+            raise Forbidden("This key may not be used here.")
+        if mount.role == "admin" and principal.role != "admin":
+            raise Forbidden("This is for administrators.")
+        return principal
 
     def kin(self, key: Secret) -> str:
         """Say which kind of legacy key this is: a fixed one's kind, "minted" for a signed token, else ""."""
-        return self._kinds.get(key.digest()) or ("minted" if self._tokens.signed_by_secret(key) else "")
+        kind = self._kinds.get(self._directory.digest(key))
+        return kind or ("minted" if self._tokens.signed_by_secret(key) else "")
 
     def mint(self, id_: str, hours: int, key: Secret) -> str:
         """Make a token for whoever shows the secret. Raises Forbidden, and TooMany after many wrong ones."""
@@ -62,3 +78,39 @@ class Gate:
             self._wrong.take()
             raise Forbidden("The key is not valid.", field="key")
         return self._tokens.mint(id_, hours)
+
+    def _whose(self, claim: Secret | None, mount: Mount) -> Principal:
+        text = claim.reveal() if claim else ""
+        if claim is None or not text or text.isspace():
+            if mount.door in self._doors:
+                return self._anonymous
+            raise Unauthenticated("No key was given: send it as `Authorization: Bearer …` or `x-api-key`.")
+        digest = self._directory.digest(claim)
+        principal = self._principals.get(digest) or self._directory.by_digest(digest)
+        if principal is not None:
+            return principal
+        if text.count(".") == _DOTS_OF_A_TOKEN:
+            owner = self._tokens.read(claim)
+            if owner is not None:
+                return self._owner(owner)
+        # A key of ours that is over is no provider's, and must not be told to one.
+        if mount.own_key and self._own_keys and not text.startswith(PREFIX):
+            return self._limited(Principal(f"own:{claim.digest().hex()[:32]}", own_key=claim))
+        raise _refused()
+
+    def _owner(self, name: str) -> Principal:
+        """Return whom a valid token stands for."""
+        found = self._directory.named(name)
+        if found is DENIED:
+            raise _refused()
+        return found or self._limited(Principal(name))
+
+    def _limited(self, principal: Principal) -> Principal:
+        """Give somebody for whom there is no row in the store the limits of all such; operators have none."""
+        if principal.role == "admin" or principal.holders or not self._default_limits:
+            return principal
+        return msgspec.structs.replace(principal, holders=(Holder(principal.name, self._default_limits),))
+
+
+def _refused() -> Unauthenticated:
+    return Unauthenticated("This key is not valid.")

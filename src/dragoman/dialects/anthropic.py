@@ -16,15 +16,16 @@ from dragoman.legs import Head, Headers, Reply
 from dragoman.people import Secret
 from dragoman.ports import Lookup, Mount, Turn
 from dragoman.routes import ModelCard
-from dragoman.wires import anthropic, anthropic_ask, anthropic_voice
+from dragoman.wires import anthropic, anthropic_ask, anthropic_voice, limiting
 from dragoman.wires.checks import need_json
-from dragoman.wires.http_turn import JSON, HttpTurn, Words, refusal_headers
+from dragoman.wires.http_turn import JSON, HttpTurn, Words, refusal_headers, waiting
 
 encode = msgspec.json.encode
 FORWARDED = frozenset({b"anthropic-version", b"anthropic-beta"})
 TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
+    402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
@@ -110,8 +111,8 @@ class MessageTurn(HttpTurn[Ask]):
     def fail(self, fault: Fault) -> list[bytes]:
         return [b"event: error\ndata: %b\n\n" % error_body(fault, self._id)] if self.streaming else []
 
-    def beat(self) -> list[bytes]:
-        return [anthropic_voice.PING] if self.streaming else []
+    def beat(self, place: int = 0) -> list[bytes]:
+        return ([waiting(place) + b"\n"] if place else [anthropic_voice.PING]) if self.streaming else []
 
 
 class CountSession(_Shape):
@@ -143,7 +144,7 @@ class CountLookup(HttpTurn[Count]):
     def fail(self, fault: Fault) -> list[bytes]:  # noqa: ARG002 - nothing goes out before the end
         return []
 
-    def beat(self) -> list[bytes]:
+    def beat(self, place: int = 0) -> list[bytes]:  # noqa: ARG002 - not a stream
         return []
 
     def answer(self, found: list[ModelCard] | int) -> Reply:
@@ -201,8 +202,8 @@ def speaks(head: Head) -> bool:
 
 
 mounts: tuple[Mount, ...] = (
-    Mount("POST", "/v1/messages", MessageSession),
-    Mount("POST", "/v1/messages/count_tokens", CountSession),
+    Mount("POST", "/v1/messages", MessageSession, limiting=limiting.anthropic),
+    Mount("POST", "/v1/messages/count_tokens", CountSession, limiting=limiting.anthropic),
     Mount("GET", "/v1/models", ModelsSession, when=speaks),
     Mount("GET", "/v1/models/*", ModelsSession, when=speaks),
     Mount("*", "*", NowhereSession, when=speaks),

@@ -132,7 +132,7 @@ class EventsTurn(CumulativeTurn):
         error = {"message": None, "conversation_id": self.place.thread.id, "error": fault.message}
         return [b"data: %b\n\n" % encode(error)]
 
-    def beat(self) -> list[bytes]:
+    def beat(self, place: int = 0) -> list[bytes]:  # noqa: ARG002 - no place for it here
         return [b"event: ping\ndata: 1\n\n"]
 
 

@@ -22,7 +22,7 @@ from dragoman.wires import chatgpt_ask, chatgpt_voice, chatgpt_web
 from dragoman.wires.chatgpt_voice import CumulativeTurn
 from dragoman.wires.cors import cors, preflights
 from dragoman.wires.fields import read_object, text_of_query, whole_number
-from dragoman.wires.http_turn import EVENTS, JSON
+from dragoman.wires.http_turn import EVENTS, JSON, waiting
 from dragoman.wires.keyed import Keyed
 from dragoman.wires.talking import question
 
@@ -121,8 +121,8 @@ class EventsTurn(CumulativeTurn):
     def fail(self, fault: Fault) -> list[bytes]:
         return [failed(fault)]
 
-    def beat(self) -> list[bytes]:
-        return [b": waiting\n"]
+    def beat(self, place: int = 0) -> list[bytes]:
+        return [waiting(place)]
 
 
 def failed(fault: Fault) -> bytes:
@@ -205,8 +205,8 @@ class BackendTurn:
     def fail(self, fault: Fault) -> list[bytes]:
         return [failed(fault)] if self.streaming else []
 
-    def beat(self) -> list[bytes]:
-        return [b": waiting\n"] if self.streaming else []
+    def beat(self, place: int = 0) -> list[bytes]:
+        return [waiting(place)] if self.streaming else []
 
 
 def listed_there(elsewhere: Elsewhere, body: bytes) -> bytes:

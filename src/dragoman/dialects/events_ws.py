@@ -4,6 +4,7 @@ In: `{"type":"ask","id","content","conversation_id","parent_id","model","system"
 "top_p","stop"}` and `{"type":"cancel","id"}`. Out: begin, delta, thinking, end and error events (docs/dialects.md).
 """
 
+import math
 from typing import Annotated, Any
 
 import msgspec
@@ -66,7 +67,7 @@ class Json:
         if fault.field:
             said["field"] = fault.field
         if fault.retry_after_s is not None:
-            said["retry_after_s"] = max(1, round(fault.retry_after_s))
+            said["retry_after_s"] = max(1, math.ceil(fault.retry_after_s))
         return encode(said)
 
 

@@ -111,7 +111,7 @@ class LinesTurn:
     def fail(self, fault: Fault) -> list[bytes]:
         return [line(fault.message, is_error=True), DONE]
 
-    def beat(self) -> list[bytes]:
+    def beat(self, place: int = 0) -> list[bytes]:  # noqa: ARG002 - no place for it here
         # The client skips blank lines.
         return [b"\n"]
 

@@ -15,9 +15,9 @@ from dragoman.legs import Head, Headers, Reply
 from dragoman.people import Secret
 from dragoman.ports import Lookup, Mount, Turn
 from dragoman.routes import ModelCard
-from dragoman.wires import openai_ask, openai_chat, openai_voice
+from dragoman.wires import limiting, openai_ask, openai_chat, openai_voice
 from dragoman.wires.checks import need_json
-from dragoman.wires.http_turn import JSON, HttpTurn, Words
+from dragoman.wires.http_turn import JSON, HttpTurn, Words, waiting
 from dragoman.wires.openai_http import Shape, error_body
 
 encode = msgspec.json.encode
@@ -44,6 +44,7 @@ class ChatTurn(HttpTurn[Ask]):
             stream=peek.stream,
             request=words,
             max_tokens=peek.max_tokens,
+            choices=peek.choices,
             metered=peek.metered,
             headers=forwarded,
         )
@@ -59,8 +60,8 @@ class ChatTurn(HttpTurn[Ask]):
     def fail(self, fault: Fault) -> list[bytes]:
         return [b"data: %b\n\n" % error_body(fault)] if self.streaming else []
 
-    def beat(self) -> list[bytes]:
-        return [b": waiting\n\n"] if self.streaming else []
+    def beat(self, place: int = 0) -> list[bytes]:
+        return [waiting(place) + b"\n"] if self.streaming else []
 
 
 class ModelsSession(Shape):
@@ -93,7 +94,7 @@ class NowhereSession(Shape):
 
 
 mounts: tuple[Mount, ...] = (
-    Mount("POST", "/v1/chat/completions", ChatSession),
+    Mount("POST", "/v1/chat/completions", ChatSession, limiting=limiting.openai),
     Mount("GET", "/v1/models", ModelsSession),
     Mount("GET", "/v1/models/*", ModelsSession),
     Mount("*", "*", NowhereSession, stays=True),

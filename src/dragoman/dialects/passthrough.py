@@ -16,9 +16,10 @@ from dragoman.faults import Fault, Malformed
 from dragoman.intents import Forward
 from dragoman.legs import Head, Headers
 from dragoman.ports import Mount, Turn
-from dragoman.wires import openai_chat
+from dragoman.wires import limiting, openai_chat
 from dragoman.wires.checks import ModelName, decode, need_json, refuse_hosts
 from dragoman.wires.framing import Document
+from dragoman.wires.http_turn import waiting
 from dragoman.wires.openai_ask import usage_options
 from dragoman.wires.openai_http import Shape, error_body
 
@@ -181,12 +182,12 @@ class PassTurn:
     def fail(self, fault: Fault) -> list[bytes]:
         return [b"data: %b\n\n" % error_body(fault)] if self._events else []
 
-    def beat(self) -> list[bytes]:
-        return [b": waiting\n\n"] if self._events else []
+    def beat(self, place: int = 0) -> list[bytes]:
+        return [waiting(place) + b"\n"] if self._events else []
 
 
 mounts: tuple[Mount, ...] = tuple(
-    Mount("POST", path, PassSession)
+    Mount("POST", path, PassSession, limiting=limiting.openai)
     for path in (
         "/v1/completions",
         "/v1/embeddings",

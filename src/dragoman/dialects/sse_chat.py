@@ -17,7 +17,7 @@ from dragoman.wires.checks import Messages, Tokens, decode, refuse_hosts
 from dragoman.wires.cors import Recited, cors, preflights
 from dragoman.wires.fields import text_of_query
 from dragoman.wires.framing import Document
-from dragoman.wires.http_turn import EVENTS, HttpTurn, Words, refusal_headers
+from dragoman.wires.http_turn import EVENTS, HttpTurn, Words, refusal_headers, waiting
 from dragoman.wires.keyed import Keyed
 from dragoman.wires.openai_http import error_body
 
@@ -90,9 +90,9 @@ class ChatTurn(HttpTurn[Ask]):
     def fail(self, fault: Fault) -> list[bytes]:
         return [b"event: error\ndata: %b\n\n" % error_body(fault)] if self.streaming else []
 
-    def beat(self) -> list[bytes]:
+    def beat(self, place: int = 0) -> list[bytes]:
         # A comment with a blank line behind it would wedge old clients (section 3, rule 4).
-        return [b": waiting\n"] if self.streaming else []
+        return [waiting(place)] if self.streaming else []
 
 
 def _read(document: Document) -> ChatRequest:

@@ -233,7 +233,8 @@ class Listener:
         self._table = table
         self._others = others or {}
         self._timing = timing
-        self._prefix = secrets.token_hex(4)
+        # It names calls in the request log for good: no other process may ever have it.
+        self._prefix = secrets.token_hex(6)
         self._numbers = itertools.count(1)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002 - legs write themselves

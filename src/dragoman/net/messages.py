@@ -66,7 +66,7 @@ class Numbers:
     """Ids for messages, unique in this process and unlikely anywhere else."""
 
     def __init__(self) -> None:
-        self._prefix = secrets.token_hex(4)
+        self._prefix = secrets.token_hex(6)
         self._numbers = itertools.count(1)
 
     def __call__(self) -> str:

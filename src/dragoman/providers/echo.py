@@ -43,6 +43,9 @@ FOREVER_S = 86_400.0
 _WORD = re.compile(r"\S+\s*|\s+")
 
 
+FREE = True
+
+
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`kind = "echo"` has no keys of its own."""
 

@@ -21,6 +21,9 @@ from dragoman.wires.openai_client import OpenAIClient
 MODELS = ("smollm2-135m",)
 
 
+FREE = True
+
+
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Keys of `kind = "local"`."""
 

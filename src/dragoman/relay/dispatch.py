@@ -9,6 +9,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 
+import msgspec
+
+from dragoman.admission.desk import Desk
+from dragoman.admission.queue import Ticket
 from dragoman.faults import (
     Broken,
     Busy,
@@ -22,10 +26,13 @@ from dragoman.faults import (
 )
 from dragoman.intents import Ask, Forward, Say
 from dragoman.legs import Leg, Outbound, Upstream, read_all
-from dragoman.ports import Attempt, Turn
+from dragoman.ports import Turn
+from dragoman.records import Attempt
 from dragoman.relay import plan, retry
+from dragoman.relay.drains import Drains
 from dragoman.relay.health import Breaker
 from dragoman.relay.lanes import Lane
+from dragoman.relay.lines import Line
 from dragoman.relay.pool import Member
 from dragoman.relay.pump import Pump
 from dragoman.relay.settle import Call
@@ -37,23 +44,50 @@ SHORTEST_SECRET = 8
 PASSING = (Broken, ConnectFailed, Truncated)
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """How many attempts a call may have, and how large an answer may be."""
+
+    attempts: int
+    answer_bytes: int
+
+
 class Dispatch:
     """Makes the attempts of all calls of one process."""
 
     def __init__(
-        self, lanes: dict[str, Lane], upstream: Upstream, budget: retry.Budget, attempts: int, max_answer_bytes: int
+        self,
+        lanes: dict[str, Lane],
+        upstream: Upstream,
+        desk: Desk,
+        budget: retry.Budget,
+        limits: Limits,
+        drains: Drains,
     ) -> None:
         # Asking for the running loop costs a system call each time (CPython 3.11).
         self._now = asyncio.get_running_loop().time
         self._lanes = lanes
         self._upstream = upstream
         self.budget = budget
-        self._attempts = attempts
-        self._max_answer_bytes = max_answer_bytes
+        self._attempts = limits.attempts
+        self._max_answer_bytes = limits.answer_bytes
+        self.drains = drains
+        self._desk = desk
 
     async def answer(self, turn: Turn, route: Route, call: Call, leg: Leg, rest: "Rest | None") -> None:
         """Answer a turn by the first target that can. Raises the fault that ended the last attempt."""
-        trial = _Trial(turn, call, leg, rest)
+        trial = _Trial(turn, call, leg, rest, drains=route.on_abort == "drain")
+        while not await self._rounds(trial, route):
+            line = trial.line
+            if line is None:
+                raise self._no_target(route, trial.crowded_s)
+            if trial.crowded_s is not None:
+                line.call_in(trial.crowded_s)
+            trial.ticket = await line.wait(turn, call, leg, trial.ticket)
+            trial.turn_at = line
+
+    async def _rounds(self, trial: "_Trial", route: Route) -> bool:
+        """Try all targets. Returns whether one answered; False after that too where nobody could be asked."""
+        trial.line = trial.crowded_s = None
         targets = plan.ordered(route)
         try:
             for number in range(self._attempts):
@@ -65,7 +99,7 @@ class Dispatch:
                 left = []
                 for target in targets:
                     if await self._try(target, trial):
-                        return
+                        return True
                     if isinstance(trial.fault, PASSING):
                         left.append(target)
                 targets = left
@@ -74,7 +108,14 @@ class Dispatch:
         finally:
             if trial.retrying:
                 self.budget.give()
-        raise trial.fault or self._no_target(route)
+                trial.retrying = False
+            if trial.turn_at is not None:
+                # The turn was not used here: it is the next one's.
+                trial.turn_at.queue.free()
+                trial.turn_at = None
+        if trial.fault is not None:
+            raise trial.fault
+        return False
 
     def _may_retry(self, trial: "_Trial") -> bool:
         if not trial.retrying:
@@ -91,13 +132,22 @@ class Dispatch:
             member = trial.own or lane.pool.pick(now, tried)
             if member is not None and id(member) in tried:
                 return False
-            if member is None or not breaker.admit(now):
+            if member is None:
+                if not tried:
+                    trial.crowded(lane, *lane.pool.soonest(now))
+                return False
+            tried.add(id(member))
+            if not self._seated(member, lane, trial):
+                continue
+            if not breaker.admit(now):
+                trial.call.unseat()
                 return False
             if trial.count and not self._may_retry(trial):
+                trial.call.unseat()
                 breaker.undecided()
                 return False
             trial.count += 1
-            tried.add(id(member))
+            trial.took_turn(lane)
             try:
                 await self._attempt(target, lane, member, breaker, trial)
             except Fault as fault:
@@ -114,6 +164,20 @@ class Dispatch:
                 return True
         return False
 
+    def _seated(self, member: Member, lane: Lane, trial: "_Trial") -> bool:
+        """Take a share of a credential's limits, behind those who wait for one."""
+        line = lane.line
+        if line is not None and len(line.queue) and trial.turn_at is not line and member is not trial.own:
+            trial.crowded(lane, 0.0, Busy.code)
+            return False
+        if member.holder is not None:
+            seat = self._desk.seat(member.holder, trial.call.bound)
+            if isinstance(seat, float):
+                trial.crowded(lane, seat, Busy.code)
+                return False
+            trial.call.sit(seat, None if line is None else line.queue.free)
+        return True
+
     def _judge(
         self, fault: Fault, target: Target, lane: Lane, member: Member, breaker: Breaker, trial: "_Trial"
     ) -> None:
@@ -122,6 +186,7 @@ class Dispatch:
         fault.message = _without_secret(fault.message, member)
         fault.detail = _without_secret(fault.detail, member)
         trial.fault = fault
+        trial.call.gave_up(target)
         trial.note(target, member, fault.code, fault.detail)
         if fault.bench == "target":
             breaker.bad(now)
@@ -149,9 +214,13 @@ class Dispatch:
         outbound = lane.provider.request(intent, target.model, member.credential)
         if trial.rest is not None and isinstance(intent, Forward):
             trial.rest.attach(outbound, intent)
+        trial.call.asked = True
+        trial.call.target = target
         exchange = await self._upstream.call(outbound, lane.patience)
         # A prompt may be large and its answer long.
         del outbound
+        pump: Pump | None = None
+        is_ours = True
         try:
             if not 200 <= exchange.status < 300:
                 raise lane.provider.fault(exchange.status, exchange.headers, await read_all(exchange))
@@ -165,12 +234,20 @@ class Dispatch:
 
             pump = Pump(exchange, trial.turn, trial.call, trial.leg, good)
             await pump.run(reader, self._max_answer_bytes)
+        except asyncio.CancelledError:
+            if pump is not None and trial.drains and trial.leg.gone and self.drains.take(exchange, reader, trial.call):
+                pump.give_up()
+                is_ours = False
+            raise
         finally:
-            exchange.close()
+            if is_ours:
+                exchange.close()
 
-    def _no_target(self, route: Route) -> Fault:
+    def _no_target(self, route: Route, crowded_s: float | None) -> Fault:
         """Nothing could be tried: say why, and when it may work again."""
         now = self._now()
+        if crowded_s is not None:
+            return Busy("Every credential for this model is at its limit; try again later.", retry_after_s=crowded_s)
         waits: list[float] = []
         reasons: list[str] = []
         for target in (*route.targets, *route.fallbacks):
@@ -219,9 +296,24 @@ class Rest:
 class _Trial:
     """The attempts of one call."""
 
-    __slots__ = ("call", "count", "fault", "leg", "own", "rest", "retrying", "turn")
+    __slots__ = (
+        "call",
+        "count",
+        "crowded_s",
+        "drains",
+        "fault",
+        "leg",
+        "line",
+        "own",
+        "rest",
+        "retrying",
+        "ticket",
+        "turn",
+        "turn_at",
+    )
 
-    def __init__(self, turn: Turn, call: Call, leg: Leg, rest: Rest | None) -> None:
+    def __init__(self, turn: Turn, call: Call, leg: Leg, rest: Rest | None, *, drains: bool) -> None:
+        self.drains = drains
         self.turn = turn
         self.call = call
         self.leg = leg
@@ -229,8 +321,25 @@ class _Trial:
         self.count = 0
         self.fault: Fault | None = None
         self.retrying = False
+        self.crowded_s: float | None = None
+        self.line: Line | None = None
+        self.ticket: Ticket | None = None
+        self.turn_at: Line | None = None
         own_key = turn.intent.own_key if isinstance(turn.intent, Ask) else None
         self.own = Member(Credential(own_key)) if own_key else None
+
+    def crowded(self, lane: Lane, wait_s: float, why: str) -> None:
+        """A provider has no credential free: it may have one in `wait_s`, and may have a line to wait in."""
+        if why != Busy.code:
+            return
+        self.crowded_s = wait_s if self.crowded_s is None else min(self.crowded_s, wait_s)
+        self.line = self.line or lane.line
+
+    def took_turn(self, lane: Lane) -> None:
+        """A turn in the line was used; whether there is room for more, the next one finds out."""
+        if self.turn_at is not None and self.turn_at is lane.line:
+            self.turn_at.queue.free()
+            self.turn_at = None
 
     def is_over(self, fault: Fault) -> bool:
         """Whether something went to the caller, or the caller's body was spent."""
@@ -241,7 +350,7 @@ class _Trial:
         """Say how the attempt under way went; what was said of it before, it has outlived."""
         tail = member.credential.secret.tail
         del self.call.attempts[self.count - 1 :]
-        self.call.attempts.append(Attempt(target.provider, target.model, tail, outcome, detail))
+        self.call.attempts.append(Attempt(target.provider, target.model, tail, outcome, detail, self.call.elapsed_ms()))
 
 
 def _without_secret(text: str, member: Member) -> str:

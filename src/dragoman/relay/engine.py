@@ -6,8 +6,11 @@ and never shown.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import cast
+
+import msgspec
 
 from dragoman.admission.gate import ANONYMOUS, Gate
 from dragoman.chat import estimate_tokens
@@ -23,15 +26,17 @@ from dragoman.faults import (
     WrongMethod,
 )
 from dragoman.intents import Ask, Count, Forward, Recite, Say, Stop
-from dragoman.legs import Leg, Reply, Script
+from dragoman.legs import Head, Leg, Reply, Script
 from dragoman.people import Principal
-from dragoman.ports import Ledger, Lookup, Mount, Note, Outcome, Session, Talk, Turn
+from dragoman.ports import Lookup, Mount, Note, Session, Talk, Turn
+from dragoman.records import Outcome
 from dragoman.relay.crossing import choose
 from dragoman.relay.dispatch import Dispatch, Rest
 from dragoman.relay.elsewhere import Holdings
+from dragoman.relay.keeping import Keeping
 from dragoman.relay.lookups import Lookups
 from dragoman.relay.plan import Atlas
-from dragoman.relay.settle import Call, Kept
+from dragoman.relay.settle import Books, Call, Kept
 from dragoman.relay.talks import Talks
 from dragoman.routes import Route
 from dragoman.threads import State
@@ -51,10 +56,23 @@ class Knowledge:
         self.talks = talks
 
 
+class Visit(msgspec.Struct):
+    """A request as far as it is understood: where it came in, who asks, and the way back."""
+
+    mount: Mount
+    session: Session
+    leg: Leg
+    principal: Principal = ANONYMOUS
+
+    @property
+    def head(self) -> Head:
+        return self.leg.head
+
+
 class Engine:
     """Serves turns of any dialect through any provider."""
 
-    def __init__(self, knowledge: Knowledge, dispatch: Dispatch, ledger: Ledger, max_body_bytes: int) -> None:
+    def __init__(self, knowledge: Knowledge, dispatch: Dispatch, books: Books, max_body_bytes: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._gate = knowledge.gate
         self._atlas = knowledge.atlas
@@ -62,7 +80,7 @@ class Engine:
         self._talks = knowledge.talks
         self._holdings = knowledge.holdings
         self._dispatch = dispatch
-        self._ledger = ledger
+        self._books = books
         self._max_body_bytes = max_body_bytes
         self._live: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
@@ -73,7 +91,7 @@ class Engine:
     async def serve(self, mounts: Sequence[Mount], leg: Leg) -> None:
         """Serve one request, whatever happens. Of several mounts the request itself says which is meant."""
         mount, body = mounts[-1], None
-        session = mount.session(leg.head)
+        visit = Visit(mount, mount.session(leg.head), leg)
         task = cast("asyncio.Task[None]", asyncio.current_task(self._loop))
         self._live.add(task)
         leg.on_gone(task.cancel)
@@ -81,20 +99,20 @@ class Engine:
             if len(mounts) > 1:
                 body = await leg.body(self._max_body_bytes)
                 mount = choose(mounts, leg.head, body, self._gate.kin)
-                session = mount.session(leg.head)
-            found, principal, rest = await self._understand(mount, session, leg, body)
+                visit = Visit(mount, mount.session(leg.head), leg)
+            found, rest = await self._understand(visit, body)
             # A stream may be long: nothing that it does not need is held for it.
             body = None
-            await self._do(found, principal, session, leg, rest)
+            await self._do(found, visit, rest)
         except Fault as fault:
             self._note(leg, fault.status, fault.code)
-            await _refuse(session, leg, fault)
+            await _refuse(visit, fault)
         except asyncio.CancelledError:
             if not leg.gone:
-                await _refuse(session, leg, Cancelled() if leg.stopped else Draining())
+                await _refuse(visit, Cancelled() if leg.stopped else Draining())
         except Exception:
             log.exception("request %s failed", leg.head.id)
-            await _refuse(session, leg, Internal())
+            await _refuse(visit, Internal())
         finally:
             self._live.discard(task)
             if not self._live:
@@ -107,28 +125,28 @@ class Engine:
         reply.headers.append((b"allow", allowed.encode()))
         await self._answer(leg, reply)
 
-    async def _understand(
-        self, mount: Mount, session: Session, leg: Leg, body: bytes | None
-    ) -> tuple[Turn | Lookup, Principal, Rest | None]:
+    async def _understand(self, visit: Visit, body: bytes | None) -> tuple[Turn | Lookup, Rest | None]:
         """Read what is wanted, and who wants it."""
         if self.draining:
             raise Draining
+        session, leg = visit.session, visit.leg
         rest: Rest | None = None
         if session.late or body is not None:
             found = session.receive(await leg.body(self._max_body_bytes) if body is None else body)
-            principal = self._admit(mount, session)
+            self._admit(visit)
         else:
-            principal = self._admit(mount, session)
+            self._admit(visit)
             if session.whole:
                 found = session.receive(await leg.body(self._max_body_bytes))
             else:
                 found, rest = await self._begin(session, leg)
         if found is None:
             raise Malformed("The body ended before the request was complete.")
-        return found, principal, rest
+        return found, rest
 
-    def _admit(self, mount: Mount, session: Session) -> Principal:
-        return ANONYMOUS if mount.public else self._gate.admit(session.claim(), mount)
+    def _admit(self, visit: Visit) -> None:
+        if not visit.mount.public:
+            visit.principal = self._gate.admit(visit.session.claim(), visit.mount)
 
     async def _begin(self, session: Session, leg: Leg) -> tuple[Turn | Lookup | None, Rest]:
         """Feed a session that does not need the whole body until it knows what is wanted."""
@@ -141,25 +159,15 @@ class Engine:
 
     # --- the intents
 
-    async def _do(
-        self, found: Turn | Lookup, principal: Principal, session: Session, leg: Leg, rest: Rest | None
-    ) -> None:
-        intent = found.intent
+    async def _do(self, found: Turn | Lookup, visit: Visit, rest: Rest | None) -> None:
+        intent, leg, principal = found.intent, visit.leg, visit.principal
         match intent:
             case Ask() | Forward():
-                turn = cast("Turn", found)
-                loose = isinstance(intent, Ask) and intent.loose
-                route = self._atlas.route(intent.model, principal, loose=loose)
-                if loose:
-                    intent.model = route.name
-                call = _call(self._ledger, leg, principal, intent)
-                if isinstance(intent, Forward) and intent.elsewhere is not None:
-                    call.kept = await self._holdings.enter(intent.elsewhere, principal)
-                await self._relay(turn, route, call, session, leg, rest)
+                await self._ask(cast("Turn", found), intent, visit, rest)
             case Say():
-                await self._say(cast("Talk", found), intent, principal, session, leg)
+                await self._say(cast("Talk", found), intent, visit)
             case Count():
-                await self._count(found, intent, principal, session, leg)
+                await self._count(found, intent, visit)
             case Recite(script):
                 self._note(leg, script.status)
                 await _recite(script, leg)
@@ -174,44 +182,67 @@ class Engine:
 
     def _note(self, leg: Leg, status: int, code: str = "") -> None:
         head = leg.head
-        self._ledger.note(Note(head.id, head.at, head.method, head.path, status, code))
+        self._books.ledger.note(Note(head.id, head.at, head.method, head.path, status, code))
 
-    async def _say(self, turn: Talk, say: Say, principal: Principal, session: Session, leg: Leg) -> None:
+    async def _ask(self, turn: Turn, intent: Ask | Forward, visit: Visit, rest: Rest | None) -> None:
+        principal, leg = visit.principal, visit.leg
+        loose = isinstance(intent, Ask) and intent.loose
+        route = self._atlas.route(intent.model, principal, loose=loose)
+        if loose:
+            intent.model = route.name
+        call = self._call(visit, intent.wire, intent.model)
+        if isinstance(intent, Forward) and intent.elsewhere is not None:
+            call.kept = await self._holdings.enter(intent.elsewhere, principal)
+        await call.enter(intent, route, leg.length or 0)
+        if principal.keeps_content:
+            turn = call.said = Keeping(turn, intent)
+        await self._relay(turn, route, call, visit, rest)
+
+    async def _say(self, turn: Talk, say: Say, visit: Visit) -> None:
         """A turn in a conversation. Whatever happens from here on, its answer is saved as it ended."""
+        principal, leg = visit.principal, visit.leg
         route = self._atlas.route(say.model, principal, loose=say.loose)
         if turn.label and not leg.name(turn.label):
             raise Conflict("An answer of this id is under way.", field="id")
         talk = await self._talks.begin(turn, say, route, principal)
-        call = Call(self._ledger, leg.head.id, principal.name, say.wire, route.name)
+        call = self._call(visit, say.wire, route.name)
         call.kept = talk
         try:
-            await self._relay(talk, route, call, session, leg, None)
+            await call.enter(talk.intent, route, 0)
+            kept: Turn = talk
+            if principal.keeps_content:
+                kept = call.said = Keeping(talk, talk.intent)
+            await self._relay(kept, route, call, visit, None)
         finally:
             # Saved long ago, but for what nobody foresaw.
             await _keep(talk, "broken")
 
-    async def _relay(self, turn: Turn, route: Route, call: Call, session: Session, leg: Leg, rest: Rest | None) -> None:
-        budget = self._dispatch.budget
+    def _call(self, visit: Visit, wire: str, model: str) -> Call:
+        return self._books.call(visit.head.id, visit.principal, visit.mount, wire, model)
+
+    async def _relay(self, turn: Turn, route: Route, call: Call, visit: Visit, rest: Rest | None) -> None:
+        budget, leg = self._dispatch.budget, visit.leg
         budget.calls += 1
         try:
             if turn.early:
-                await leg.open(turn.status, turn.opening([]), None)
+                await leg.open(turn.status, turn.opening([]) + call.headers(), None)
                 await leg.write([b""])
             await self._dispatch.answer(turn, route, call, leg, rest)
         except Fault as fault:
-            await self._broken(turn, call, session, leg, fault)
+            await self._broken(turn, call, visit, fault)
         except asyncio.CancelledError:
             if leg.gone:
                 await _settle(call, "abandoned", LEFT, SlowReader() if leg.late == "write" else None)
                 return
-            await self._broken(turn, call, session, leg, Cancelled() if leg.stopped else Draining())
+            await self._broken(turn, call, visit, Cancelled() if leg.stopped else Draining())
         finally:
             budget.calls -= 1
             # Settled long ago, but for what nobody foresaw.
             call.settle("failed", Internal.status, Internal())
 
-    async def _broken(self, turn: Turn, call: Call, session: Session, leg: Leg, fault: Fault) -> None:
+    async def _broken(self, turn: Turn, call: Call, visit: Visit, fault: Fault) -> None:
         """Before the first byte the session refuses; after it the turn says so, and nothing looks like an end."""
+        session, leg = visit.session, visit.leg
         if not leg.opened:
             await _settle(call, "refused" if fault.blame == "caller" else "failed", fault.status, fault)
             raise fault
@@ -225,22 +256,21 @@ class Engine:
             await leg.write(pieces)
         leg.cut(session.refuse(fault))
 
-    async def _count(
-        self, found: Turn | Lookup, intent: Count, principal: Principal, session: Session, leg: Leg
-    ) -> None:
+    async def _count(self, found: Turn | Lookup, intent: Count, visit: Visit) -> None:
         """Ask a provider that counts; estimate where none does."""
-        route = self._atlas.route(intent.model, principal)
+        route = self._atlas.route(intent.model, visit.principal)
         narrowed = self._dispatch.first_of_wire(route, intent.wire)
         if narrowed:
-            call = _call(self._ledger, leg, principal, intent)
+            call = self._call(visit, intent.wire, intent.model)
+            await call.enter(intent, narrowed, 0)
             try:
-                await self._relay(cast("Turn", found), narrowed, call, session, leg, None)
+                await self._relay(cast("Turn", found), narrowed, call, visit, None)
             except Refused as fault:
                 if fault.status not in (404, 405, 501):
                     raise
             else:
                 return
-        await self._answer(leg, cast("Lookup", found).answer(estimate_tokens(intent.request())))
+        await self._answer(visit.leg, cast("Lookup", found).answer(estimate_tokens(intent.request())))
 
     # --- the end
 
@@ -261,10 +291,6 @@ class Engine:
             await asyncio.wait(left, timeout=2)
 
 
-def _call(ledger: Ledger, leg: Leg, principal: Principal, intent: Ask | Forward | Count) -> Call:
-    return Call(ledger, leg.head.id, principal.name, intent.wire, intent.model)
-
-
 STATES: dict[Outcome, State] = {
     "abandoned": "cancelled",
     "refused": "broken",
@@ -277,6 +303,8 @@ async def _settle(call: Call, outcome: Outcome, status: int, fault: Fault | None
     if call.kept is not None:
         await _keep(call.kept, STATES[outcome])
     call.settle(outcome, status, fault)
+    if outcome != "abandoned":
+        await call.kept_for_good()
 
 
 async def _keep(kept: Kept, state: State) -> None:
@@ -304,11 +332,14 @@ async def _send(leg: Leg, reply: Reply) -> None:
     await leg.finish([reply.body])
 
 
-async def _refuse(session: Session, leg: Leg, fault: Fault) -> None:
+async def _refuse(visit: Visit, fault: Fault) -> None:
     """Refuse in the dialect's own shape, or cut an answer that has begun."""
+    leg, mount = visit.leg, visit.mount
     if leg.gone:
         return
-    reply = session.refuse(fault)
+    reply = visit.session.refuse(fault)
+    if fault.standing is not None and mount.limiting is not None:
+        reply.headers += mount.limiting(fault.standing, time.time())
     if leg.opened:
         leg.cut(reply)
         return

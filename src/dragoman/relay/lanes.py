@@ -8,6 +8,7 @@ from dragoman.faults import Fault
 from dragoman.legs import Patience, Upstream, read_all
 from dragoman.ports import Provider
 from dragoman.relay.health import Breaker
+from dragoman.relay.lines import Line
 from dragoman.relay.plan import Atlas
 from dragoman.relay.pool import Pool
 
@@ -20,13 +21,18 @@ AGAIN_WHEN_UP_S = 300.0
 class Lane:
     """One provider as the engine sees it. `state` is what its last probe or call showed."""
 
-    def __init__(self, name: str, provider: Provider, pool: Pool, patience: Patience) -> None:
+    def __init__(self, name: str, provider: Provider, pool: Pool, patience: Patience, line: Line | None = None) -> None:
+        self.line = line
         self.name = name
         self.provider = provider
         self.pool = pool
         self.patience = patience
         self.state = "unknown"
         self._breakers: dict[str, Breaker] = {}
+
+    def breakers(self) -> Mapping[str, Breaker]:
+        """Return what is known of the health of each model here."""
+        return self._breakers
 
     def breaker(self, model: str) -> Breaker:
         """Return the breaker of a model here; one for all models that a caller may have made up."""

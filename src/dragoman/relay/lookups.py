@@ -1,9 +1,11 @@
 """What needs no relay: models, tokens, and the conversations as things to list, read and change."""
 
-from typing import Any
+from typing import Any, Protocol, cast
 
 from dragoman.admission.gate import Gate
 from dragoman.admission.login import Logins
+from dragoman.admission.office import Office
+from dragoman.errands import Errand
 from dragoman.faults import NotFound
 from dragoman.intents import (
     Adopt,
@@ -12,6 +14,7 @@ from dragoman.intents import (
     ListThreads,
     Login,
     Mint,
+    ReadMetrics,
     ReadThread,
     RenameThread,
     Wish,
@@ -22,14 +25,23 @@ from dragoman.routes import ModelCard
 from dragoman.threads import Shelf, Thread, Threads, title_of
 
 
+class Measures(Protocol):
+    def write(self) -> bytes:
+        """Write all that is measured, for Prometheus."""
+
+
 class Lookups:
     """Answers wishes from what the gateway knows and keeps."""
 
-    def __init__(self, atlas: Atlas, gate: Gate, threads: Threads, logins: Logins) -> None:
+    def __init__(
+        self, atlas: Atlas, gate: Gate, threads: Threads, logins: Logins, office: Office, metrics: Measures
+    ) -> None:
         self._atlas = atlas
         self._gate = gate
         self._threads = threads
         self._logins = logins
+        self._office = office
+        self._metrics = metrics
 
     async def find(self, wish: Wish, principal: Principal) -> Any:
         """Return what the wish asks for, as `Lookup.answer` takes it. Raises what the keepers raise."""
@@ -51,7 +63,9 @@ class Lookups:
                 return await self._threads.drop(owner, id_)
             case Adopt(chronicles):
                 return await self._threads.adopt(owner, chronicles)
-        raise AssertionError(wish)
+            case ReadMetrics():
+                return self._metrics.write()
+        return await self._office.find(cast("Errand", wish), principal)
 
     def _cards(self, wish: ListModels, principal: Principal) -> list[ModelCard]:
         cards = self._atlas.cards(principal)

@@ -4,6 +4,7 @@ import random
 
 from dragoman.faults import Busy, Fault, KeyRejected
 from dragoman.routes import Credential
+from dragoman.standing import Holder
 
 RETRY_AFTER_LEAST_S = 1.0
 RETRY_AFTER_MOST_S = 300.0
@@ -11,12 +12,13 @@ RETRY_AFTER_DEFAULT_S = 5.0
 
 
 class Member:
-    """A credential and until when it rests (the loop's clock; 0 = it does not)."""
+    """A credential, who holds its limits if it has any, and until when it rests (the loop's clock; 0 = it does not)."""
 
-    __slots__ = ("credential", "rests_until", "why")
+    __slots__ = ("credential", "holder", "rests_until", "why")
 
-    def __init__(self, credential: Credential) -> None:
+    def __init__(self, credential: Credential, holder: Holder | None = None) -> None:
         self.credential = credential
+        self.holder = holder
         self.rests_until = 0.0
         self.why = ""
 
@@ -24,8 +26,8 @@ class Member:
 class Pool:
     """The credentials of one provider. Only this file writes to its members. O(credentials)."""
 
-    def __init__(self, credentials: list[Credential], bench_s: float) -> None:
-        self.members = [Member(credential) for credential in credentials]
+    def __init__(self, credentials: list[Credential], bench_s: float, provider: str = "") -> None:
+        self.members = [Member(credential, _holder(credential, provider)) for credential in credentials]
         self._bench_s = bench_s
 
     def pick(self, now: float, tried: set[int]) -> Member | None:
@@ -54,3 +56,10 @@ class Pool:
         """Return in how many seconds a credential is up again, and why the soonest rests."""
         resting = min(self.members, key=lambda m: m.rests_until)
         return max(0.0, resting.rests_until - now), resting.why
+
+
+def _holder(credential: Credential, provider: str) -> Holder | None:
+    """Name the holder of a credential's limits by its digest: the same in every process, and nobody's secret."""
+    if not credential.limits:
+        return None
+    return Holder(f"credential:{provider}/{credential.secret.digest().hex()[:16]}", credential.limits)

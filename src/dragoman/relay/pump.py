@@ -77,6 +77,12 @@ class Pump:
                 await self._leg.write([b""])
                 self._exchange.divert(self._push)
 
+    def give_up(self) -> None:
+        """The caller has left: count what was read for it and could not be said any more."""
+        if self._left:
+            said, _ = take(self._left, self._call)
+            self._call.size += said
+
     async def _next(self) -> bytes | None:
         """Read on. A connection cut after the wire's own end is as good as ended; the reader knows."""
         try:
@@ -102,8 +108,9 @@ class Pump:
         if type(last) is Broke or type(last) is End or (type(last) is Frame and last.ended) or self._size > self._max:
             self._left = deltas
             return False
-        said, _ = _take(deltas, self._call)
+        said, _ = take(deltas, self._call)
         self._call.size += said
+        self._call.gaps += 1
         try:
             pieces = self._turn.write(deltas)
         except Fault as fault:
@@ -118,7 +125,7 @@ class Pump:
         """Pass on what one read brought. Returns whether the answer is complete."""
         broke = _broke(deltas)
         call = self._call
-        said, ended = _take(deltas, call)
+        said, ended = take(deltas, call)
         if said or ended:
             if call.first_byte_at is None:
                 self._good()
@@ -151,9 +158,13 @@ class Pump:
             if self._call.first_byte_at is None:
                 self._good()
                 self._call.delivered(0)
-            if not self._leg.opened:
-                await self._leg.open(self._turn.status, self._turn.opening(self._exchange.headers), None)
+            await self._open(None)
             await self._leg.write(pieces)
+
+    async def _open(self, length: int | None) -> None:
+        if not self._leg.opened:
+            headers = self._turn.opening(self._exchange.headers) + self._call.headers()
+            await self._leg.open(self._turn.status, headers, length)
 
     async def _finish(self, deltas: list[Delta]) -> None:
         """Keep the answer, write the ledger, then the last bytes."""
@@ -161,9 +172,8 @@ class Pump:
         if self._call.kept is not None:
             await self._call.kept.end("complete")
         self._call.settle("completed", 200)
-        if not self._leg.opened:
-            length = None if self._turn.streaming else sum(map(len, pieces))
-            await self._leg.open(self._turn.status, self._turn.opening(self._exchange.headers), length)
+        await self._call.kept_for_good()
+        await self._open(None if self._turn.streaming else sum(map(len, pieces)))
         await self._leg.finish(pieces)
 
     async def _beat(self) -> None:
@@ -173,8 +183,7 @@ class Pump:
             await self._deliver(held)
         pieces = self._turn.beat()
         if pieces:
-            if not self._leg.opened:
-                await self._leg.open(self._turn.status, self._turn.opening(self._exchange.headers), None)
+            await self._open(None)
             await self._leg.write(pieces)
 
 
@@ -187,7 +196,7 @@ def _broke(deltas: list[Delta]) -> Fault | None:
     return None
 
 
-def _take(deltas: list[Delta], call: Call) -> tuple[int, bool]:
+def take(deltas: list[Delta], call: Call) -> tuple[int, bool]:
     """Note usage; return how much was said (characters, at least one where anything was) and whether it ended."""
     said = 0
     ended = False

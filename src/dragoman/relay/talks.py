@@ -183,8 +183,8 @@ class TalkTurn:
     def fail(self, fault: Fault) -> list[bytes]:
         return self._turn.fail(fault)
 
-    def beat(self) -> list[bytes]:
-        return self._turn.beat()
+    def beat(self, place: int = 0) -> list[bytes]:
+        return self._turn.beat(place)
 
     def parts(self) -> tuple[Part, ...]:
         """What has been said so far. O(text); joined pieces are kept joined."""
@@ -205,8 +205,14 @@ class _History:
         self.template = template
         self.tokens = 0
         self._nodes = nodes
+        self._request: ChatRequest | None = None
 
     def __call__(self) -> ChatRequest:
+        if self._request is None:
+            self._request = self._made()
+        return self._request
+
+    def _made(self) -> ChatRequest:
         said = [
             Message(node.role, tuple(part for part in node.parts if not isinstance(part, Think)))
             for node in self._nodes

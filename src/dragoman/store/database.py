@@ -78,10 +78,13 @@ def reason_of(error: Exception) -> str:
     return f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]}"
 
 
-def open_database(url: str, folder: Path) -> Database:
-    """Make the engine for a URL, "" for SQLite in `folder`. Connects to nothing yet. Raises Misconfigured."""
+def open_database(url: str, folder: Path, *, durable: bool = False) -> Database:
+    """Make the engine for a URL, "" for SQLite in `folder`. Connects to nothing yet. Raises Misconfigured.
+
+    `durable`: what SQLite has taken is on disk, as on PostgreSQL; else the last moments may be lost with the power.
+    """
     if not url:
-        return _sqlite(folder / SQLITE_FILE)
+        return _sqlite(folder / SQLITE_FILE, "FULL" if durable else "NORMAL")
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -93,8 +96,8 @@ def open_database(url: str, folder: Path) -> Database:
     return _postgresql(parsed.set(drivername="postgresql+psycopg"))
 
 
-def _sqlite(file: Path) -> Database:
-    """One thread writes and one reads: SQLite has one writer, and a reader of its journal waits for nobody."""
+def _sqlite(file: Path, synchronous: str) -> Database:
+    """One thread writes: SQLite has one writer. Two read, so that a long list keeps nobody from seeing a revocation."""
     try:
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
@@ -104,7 +107,7 @@ def _sqlite(file: Path) -> Database:
     engine = create_engine(
         URL.create("sqlite", database=str(file)),
         connect_args={"timeout": BUSY_S, "isolation_level": None},
-        pool_size=2,
+        pool_size=3,
         max_overflow=0,
         hide_parameters=True,
     )
@@ -112,14 +115,14 @@ def _sqlite(file: Path) -> Database:
     @event.listens_for(engine, "connect")
     def _(connection: Any, _: Any) -> None:
         _keep_journal(connection)
-        for pragma in ("synchronous=NORMAL", "foreign_keys=ON", "journal_size_limit=16777216"):
+        for pragma in (f"synchronous={synchronous}", "foreign_keys=ON", "journal_size_limit=16777216"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _(connection: Connection) -> None:
         connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))
 
-    return Database(engine, {"begin": "BEGIN"}, (1, 1))
+    return Database(engine, {"begin": "BEGIN"}, (1, 2))
 
 
 def _keep_journal(connection: Any) -> None:

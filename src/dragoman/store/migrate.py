@@ -5,7 +5,11 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 
 from dragoman.faults import Misconfigured
+from dragoman.store import call_tables, key_tables, share_tables  # noqa: F401 - they add tables to the metadata
 from dragoman.store.schema import HEAD, REVISIONS, metadata
+
+TABLES = tuple(metadata.sorted_tables)
+"""Every table, those first that others refer to."""
 
 _VERSIONS = "alembic_version"
 _LOCK = 0x647261676F6D616E  # "dragoman"; any number that others on the same server do not use

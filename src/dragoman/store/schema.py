@@ -4,12 +4,12 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Double, ForeignKey, Index, Integer, MetaData, Table, Text, literal_column
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every version of the schema that this code can bring up to date, the oldest first; the last is the one it uses."""
 HEAD = REVISIONS[-1]
 
 
-def _text(name: str) -> Column[str]:
+def text(name: str) -> Column[str]:
     return Column(name, Text, nullable=False, default="")
 
 
@@ -25,16 +25,16 @@ threads = Table(
     "threads",
     metadata,
     Column("id", Text, primary_key=True),
-    _text("owner"),
-    _text("title"),
-    _text("folded_title"),
-    _text("root"),
-    _text("current"),
+    text("owner"),
+    text("title"),
+    text("folded_title"),
+    text("root"),
+    text("current"),
     _seconds("created"),
     _seconds("updated"),
-    _text("run"),
-    _text("answering"),
-    _text("previous"),
+    text("run"),
+    text("answering"),
+    text("previous"),
     _seconds("busy_until"),
 )
 # Databases use a partial index only where its condition is in the statement as it stands here, not as a parameter.
@@ -48,13 +48,13 @@ nodes = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("thread", Text, ForeignKey("threads.id", ondelete="CASCADE"), nullable=False),
-    _text("parent"),
+    text("parent"),
     Column("depth", Integer, nullable=False),
-    _text("role"),
-    _text("parts"),
+    text("role"),
+    text("parts"),
     _seconds("at"),
-    _text("state"),
-    _text("model"),
+    text("state"),
+    text("model"),
 )
 Index("nodes_by_depth", nodes.c.thread, nodes.c.depth)
 
@@ -71,15 +71,15 @@ holdings = Table(
     "holdings",
     metadata,
     Column("id", Text, primary_key=True),
-    _text("owner"),
+    text("owner"),
 )
 
 accounts = Table(
     "accounts",
     metadata,
     Column("folded_name", Text, primary_key=True),
-    _text("name"),
-    _text("digest"),
+    text("name"),
+    text("digest"),
 )
 
 

@@ -11,6 +11,7 @@ from dragoman.chat import Part
 from dragoman.faults import Misconfigured
 from dragoman.store import accounts, holdings, shelves, turns
 from dragoman.store.database import SQLITE_FILE, Database, open_database, reason_of
+from dragoman.store.keepers import BankKeeper, BooksKeeper, KeyringKeeper
 from dragoman.store.lock import FolderLock
 from dragoman.store.migrate import migrate
 from dragoman.store.schema import is_leased
@@ -18,12 +19,17 @@ from dragoman.threads import Accounts, Chronicle, Opening, Place, Shelf, State, 
 
 
 class Store(Threads, Accounts):
-    """Keeps `dragoman.threads.Threads` and `dragoman.threads.Accounts`. Made by `open_store`."""
+    """Keeps `dragoman.threads.Threads` and `dragoman.threads.Accounts`; `keyring`, `bank` and `books` keep the rest.
+    Made by `open_store`.
+    """
 
     def __init__(self, database: Database, run: str, now: Callable[[], float], lock: FolderLock | None) -> None:
         self._lock = lock
         self._database = database
         self._run = run
+        self.keyring = KeyringKeeper(database)
+        self.bank = BankKeeper(database, run, is_sole=lock is not None)
+        self.books = BooksKeeper(database)
         self._now = now
 
     async def begin(self, opening: Opening) -> Place:
@@ -86,7 +92,15 @@ class Store(Threads, Accounts):
             self._lock.release()
 
 
-def open_store(url: str, folder: Path, run: str, *, sole: bool = False, now: Callable[[], float] = time.time) -> Store:
+def open_store(
+    url: str,
+    folder: Path,
+    run: str,
+    *,
+    sole: bool = False,
+    durable: bool = False,
+    now: Callable[[], float] = time.time,
+) -> Store:
     """Open the database, bring its schema up to date, and return its keeper.
 
     Args:
@@ -95,6 +109,7 @@ def open_store(url: str, folder: Path, run: str, *, sole: bool = False, now: Cal
         run: a name that no other process has, alive or dead; it holds the threads that are answered.
         sole: this process alone serves the file, so that whatever turn is under way in it has died. On PostgreSQL
             this means nothing: other processes may be at work, and a dead one's turns end with their leases.
+        durable: on SQLite, every change is on disk before it counts as made.
         now: the clock, in Unix seconds. Processes that share a database must agree on it within a few seconds.
 
     Raises:
@@ -107,7 +122,7 @@ def open_store(url: str, folder: Path, run: str, *, sole: bool = False, now: Cal
         with ExitStack() as undo:
             if lock is not None:
                 undo.callback(lock.release)
-            database = open_database(url, folder)
+            database = open_database(url, folder, durable=durable)
             undo.callback(database.close)
             with database.writer.begin() as connection:
                 migrate(connection)

@@ -7,8 +7,10 @@ from collections import deque
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
-from dragoman.ports import Note, Record
+from dragoman.ports import Note
+from dragoman.records import Record
 
 KEPT = 1000
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
@@ -36,7 +38,7 @@ def set_up(level: str) -> None:
 
 
 class CallLog:
-    """A ledger in memory: the last calls, and lines about them. Keeps `dragoman.ports.Ledger`."""
+    """The last calls, and lines about them."""
 
     def __init__(self, lines: str) -> None:
         self.recent: deque[Record] = deque(maxlen=KEPT)
@@ -46,13 +48,22 @@ class CallLog:
     def settle(self, record: Record) -> None:
         self.recent.append(record)
         if self._all or (self._failed and record.outcome != "completed"):
-            _write({"event": "call", **msgspec.to_builtins(record)})
+            _write({"event": "call", **line_of(record)})
 
     def note(self, note: Note) -> None:
         # A call that was refused has its line already.
         is_told = bool(self.recent) and self.recent[-1].id == note.id
         if self._all and not is_told:
             _write({"event": "request", **msgspec.to_builtins(note)})
+
+
+def line_of(record: Record) -> dict[str, Any]:
+    """Name the fields of a record, the caller's among them; what a budget is charged is the store's matter."""
+    line = {"id": record.id, "at": record.at, **asdict(record.caller), **asdict(record)}
+    del line["caller"], line["charges"]
+    line["usage"] = asdict(record.usage)
+    line["attempts"] = [asdict(attempt) for attempt in record.attempts]
+    return line
 
 
 def _write(line: dict[str, Any]) -> None:

@@ -23,9 +23,9 @@ from dragoman.chat import (
     ThinkDelta,
     ToolArgs,
     ToolOpen,
-    Usage,
 )
 from dragoman.faults import Broken, Fault, Truncated
+from dragoman.wires.anthropic_usage import Reported
 from dragoman.wires.framing import Event, EventSplitter
 from dragoman.wires.refusals import error_in, fault_in_stream
 
@@ -39,49 +39,6 @@ REASONS: dict[str, Reason] = {
     "refusal": "filter",
     "pause_turn": "pause",
 }
-
-
-class _CacheWrites(msgspec.Struct):
-    ephemeral_1h_input_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct):
-    thinking_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    """Counts may be absent or null; those of message_delta are totals, not additions."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_creation: _CacheWrites | None = None
-    output_tokens_details: _OutputDetails | None = None
-
-    def over(self, earlier: "_Usage | None") -> "_Usage":
-        """Return these counts, with the earlier ones where this has none."""
-        if earlier is None:
-            return self
-        fields = {f: getattr(self, f) if getattr(self, f) is not None else getattr(earlier, f) for f in _FIELDS}
-        return _Usage(**fields)
-
-    def words(self) -> Usage:
-        """Cached tokens stand outside `input_tokens` here; thinking stands inside `output_tokens`."""
-        written = self.cache_creation_input_tokens or 0
-        long_lived = (self.cache_creation and self.cache_creation.ephemeral_1h_input_tokens) or 0
-        thought = (self.output_tokens_details and self.output_tokens_details.thinking_tokens) or 0
-        return Usage(
-            input=self.input_tokens or 0,
-            cache_read=self.cache_read_input_tokens or 0,
-            cache_write=max(0, written - long_lived),
-            cache_write_1h=long_lived,
-            output=max(0, (self.output_tokens or 0) - thought),
-            reasoning=thought,
-        )
-
-
-_FIELDS = _Usage.__struct_fields__
 
 
 class _Block(msgspec.Struct):
@@ -99,7 +56,7 @@ class _Message(msgspec.Struct):
     id: str = ""
     model: str = ""
     content: list[_Block] | None = None
-    usage: _Usage | None = None
+    usage: Reported | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
     error: Any = None
@@ -121,7 +78,7 @@ class _Event(msgspec.Struct):
     message: _Message | None = None
     content_block: _Block | None = None
     delta: _Delta | None = None
-    usage: _Usage | None = None
+    usage: Reported | None = None
     error: Any = None
 
 
@@ -147,7 +104,7 @@ class _Watch:
         self.begun = False
         self.ended = False
         self.stop_reason: str | None = None
-        self.usage: _Usage | None = None
+        self.usage: Reported | None = None
 
     def note(self, event: _Event) -> None:
         if event.message:

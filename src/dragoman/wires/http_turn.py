@@ -1,5 +1,6 @@
 """What the answers of all HTTP dialects share: headers, and that a whole answer is a stream somebody waited for."""
 
+import math
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
@@ -29,9 +30,17 @@ class Voice(Protocol):
 def refusal_headers(fault: Fault) -> Headers:
     if fault.retry_after_s is None:
         return list(JSON)
-    # A provider may ask for years: what it says is obeyed, and passed on, within bounds.
-    wait_s = min(max(1, round(fault.retry_after_s)), RETRY_AFTER_MOST_S)
+    # Rounded up: who comes back then must not come too early.
+    wait_s = max(1, math.ceil(fault.retry_after_s))
+    if fault.blame == "upstream":
+        # A provider may ask for years: what it says is obeyed, and passed on, within bounds.
+        wait_s = min(wait_s, RETRY_AFTER_MOST_S)
     return [*JSON, (b"retry-after", b"%d" % wait_s)]
+
+
+def waiting(place: int) -> bytes:
+    """Write a comment of a stream of events, without the blank line behind it; `place` is that in a queue, or 0."""
+    return b": waiting, place %d\n" % place if place else b": waiting\n"
 
 
 def _nothing() -> ChatRequest:

@@ -60,6 +60,7 @@ class Peek(msgspec.Struct):
     stream: bool
     wants_usage: bool
     max_tokens: int | None = None
+    choices: int = 1
     metered: dict[str, bytes] = {}
 
 
@@ -73,7 +74,8 @@ def peek(body: bytes) -> Peek:
     stream = policy.stream or False
     wants, metered = usage_options(policy.stream_options) if stream or policy.stream_options else (False, {})
     max_tokens = policy.max_completion_tokens or policy.max_tokens
-    return Peek(document, policy.model, stream, wants, max_tokens, {} if wants or not stream else metered)
+    asks = {} if wants or not stream else metered
+    return Peek(document, policy.model, stream, wants, max_tokens, policy.n or 1, asks)
 
 
 def usage_options(given: dict[str, Any] | None) -> tuple[bool, dict[str, bytes]]:

@@ -23,6 +23,7 @@ from dragoman.chat import (
     ThinkDelta,
     ToolArgs,
     ToolOpen,
+    Usage,
 )
 from dragoman.faults import Broken, Fault, Truncated
 from dragoman.wires.framing import Event, EventSplitter
@@ -76,6 +77,8 @@ class _Chunk(msgspec.Struct):
     created: int = 0
     choices: list[_Choice] = []
     usage: Any = None
+    service_tier: Any = None
+    x_groq: Any = None
     error: Any = None
 
 
@@ -99,6 +102,8 @@ class _LooseChoice(msgspec.Struct):
 class _LooseChunk(msgspec.Struct):
     choices: list[_LooseChoice] | None = None
     usage: Any = None
+    service_tier: Any = None
+    x_groq: Any = None
     error: Any = None
 
 
@@ -109,6 +114,12 @@ _NONSENSE = (msgspec.DecodeError, ValueError, RecursionError)
 
 def _nonsense() -> Broke:
     return Broke(Broken("The provider sent something that is not a chat completion."))
+
+
+def _usage(of: _Chunk | _LooseChunk) -> Usage | None:
+    """Read the usage of a chunk or completion; Groq's streams carry it in `x_groq` too, asked for or not."""
+    tree = of.x_groq.get("usage") if of.usage is None and type(of.x_groq) is dict else of.usage
+    return read_usage(tree, of.service_tier)
 
 
 def _size(choice: _LooseChoice) -> int:
@@ -206,8 +217,8 @@ class OpaqueStream:
                 self._over = True
                 broke = Broke(fault_in_stream(error_in({"error": chunk.error})))
                 break
-            if chunk.usage is not None:
-                usage = read_usage(chunk.usage) or usage
+            if chunk.usage is not None or chunk.x_groq is not None:
+                usage = _usage(chunk) or usage
                 if self._hide and not chunk.choices:
                     continue
             for choice in chunk.choices or ():
@@ -244,7 +255,7 @@ class OpaqueWhole:
         if whole.error is not None or whole.choices is None:
             return [Broke(fault_in_stream(error_in({"error": whole.error})))]
         size = sum(map(_size, whole.choices))
-        return [Frame(body, size, read_usage(whole.usage), ended=True)]
+        return [Frame(body, size, _usage(whole), ended=True)]
 
 
 class OpenStream:
@@ -353,7 +364,7 @@ class _Words:
         if not self._begun:
             self._begun = True
             deltas.append(Begin(chunk.id, chunk.model, chunk.created))
-        if chunk.usage is not None and (usage := read_usage(chunk.usage)):
+        if (chunk.usage is not None or chunk.x_groq is not None) and (usage := _usage(chunk)):
             deltas.append(Tally(usage))
         for choice in chunk.choices:
             if choice.index:

@@ -11,7 +11,7 @@ from dragoman.legs import Head, Headers, Reply
 from dragoman.people import Secret
 from dragoman.wires.http_turn import refusal_headers
 
-TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+TYPES = {401: "authentication_error", 402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
 FORWARDED = frozenset({b"openai-beta"})
 
 

@@ -43,7 +43,7 @@ class Speaking:
         self.intent.parts = ()
         self.intent.template = ChatRequest([])
 
-    def beat(self) -> list[bytes]:
+    def beat(self, place: int = 0) -> list[bytes]:  # noqa: ARG002 - no place for it here
         return []
 
     def opening(self, headers: Headers) -> Headers:  # noqa: ARG002 - the provider's are not shown

@@ -1,0 +1,135 @@
+"""What a call may cost at most, and what it did cost. Pure but for the price list that it asks."""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from dragoman.admission.desk import Bound
+from dragoman.chat import ChatRequest, File, Text, Think, ToolResult, ToolUse, Usage, tokens_of
+from dragoman.faults import Fault, OverBudget
+from dragoman.intents import Ask, Count, Forward
+from dragoman.money import Price, cost, worst
+from dragoman.routes import Route, Target
+
+TOKENS_PER_BLOB = 8_192
+"""At most this many for an image or document page set, whatever its size: more than any vendor's documented maximum."""
+_BLOBS = (b"base64", b"image", b"input_audio", b"file", b"document")
+Find = Callable[[str, str, float], Price | None]
+"""Provider's name, model asked there, Unix seconds -> its price."""
+
+
+class Quote(msgspec.Struct, frozen=True):
+    """Before a call: `bound` is what is reserved; `prompt_tokens` are estimated, and cost `prompt_micro` if the call
+    ends without a record.
+    """
+
+    bound: Bound
+    prompt_tokens: int
+    prompt_micro: int | None
+
+
+class Till:
+    """Knows prices and how long answers may be.
+
+    Args:
+        find: the price list.
+        refuses: whether a model without a known price is never served.
+        output_tokens: of an answer whose request names no maximum, with exceptions by public model.
+        usual_tokens: how long such an answer is taken to be for limits on tokens.
+        attempts: how many targets may be asked at most.
+
+    """
+
+    def __init__(
+        self,
+        find: Find,
+        *,
+        refuses: bool,
+        output_tokens: int,
+        outputs: Mapping[str, int],
+        usual_tokens: int,
+        attempts: int,
+    ) -> None:
+        self._find = find
+        self._refuses = refuses
+        self._output_tokens = output_tokens
+        self._outputs = outputs
+        self._usual_tokens = usual_tokens
+        self._attempts = attempts
+
+    def quote(self, intent: Ask | Forward | Count, route: Route, at: float, size: int, *, budgeted: bool) -> Quote:
+        """Say what a call with a body of `size` bytes may come to; `budgeted`: whether a budget applies.
+
+        Raises OverBudget where a model without a known price is never served.
+        """
+        if isinstance(intent, Count):
+            return Quote(Bound(0, 0, 0), 0, 0)
+        estimate, most_prompt = _prompt(intent, size)
+        asked = intent.max_tokens if isinstance(intent, Ask) else 0
+        choices = intent.choices if isinstance(intent, Ask) else 1
+        usual = asked or self._usual_tokens if isinstance(intent, Ask) else 0
+        micro: int | None = 0
+        prompt_micro: int | None = 0
+        targets = (*route.targets, *route.fallbacks)
+        prices = [self._find(target.provider, target.model, at) for target in targets]
+        if None in prices:
+            if self._refuses:
+                raise OverBudget(
+                    f"The model {route.name[:100]!r} has no known price, so it is not served.", kind="no_price"
+                )
+            micro = prompt_micro = None
+        else:
+            known = [price for price in prices if price is not None]
+            prompt_micro = max(cost(Usage(input=estimate), price) for price in known)
+            if budgeted:
+                output = (asked or self._outputs.get(route.name, self._output_tokens)) * choices
+                tiers = None if isinstance(intent, Ask) and b"service_tier" in intent.body else ()
+                # An attempt that failed before its answer began may have cost its prompt.
+                again = (self._attempts - 1) * max(worst(most_prompt, 0, price, tiers=tiers) for price in known)
+                micro = again + max(worst(most_prompt, output, price, tiers=tiers) for price in known)
+        return Quote(Bound(estimate, usual * choices, micro), estimate, prompt_micro)
+
+    def cost(self, usage: Usage, target: Target, at: float) -> int | None:
+        """Return what this came to in micro-units; None where there is no known price."""
+        price = self._find(target.provider, target.model, at)
+        return None if price is None else cost(usage, price)
+
+
+def _prompt(intent: Ask | Forward, size: int) -> tuple[int, int]:
+    """Estimate a prompt's tokens, and say how many it cannot exceed: every token stands for a byte at least.
+
+    O(1) for text; a body with images or files is read into words, since most of its bytes are not tokens.
+    """
+    if isinstance(intent, Forward):
+        return tokens_of(size), size
+    body = intent.body
+    if not body or any(mark in body for mark in _BLOBS):
+        try:
+            request = intent.request()
+        except Fault:
+            pass
+        else:
+            size, blobs = _weigh(request)
+            return tokens_of(size) + blobs * TOKENS_PER_BLOB // 4, size + blobs * TOKENS_PER_BLOB
+    return tokens_of(len(body)), len(body)
+
+
+def _weigh(request: ChatRequest) -> tuple[int, int]:
+    """Bytes of text with a little for each message's frame, and how many images and files."""
+    size = blobs = 0
+    stack = [part for message in request.messages for part in message.parts]
+    while stack:
+        match stack.pop():
+            case Text(text) | Think(text):
+                size += len(text.encode(errors="replace"))
+            case ToolUse(_, name, arguments):
+                size += len(name) + len(arguments.encode(errors="replace")) + 32
+            case ToolResult(_, parts):
+                stack.extend(parts)
+            case File(_, text) if text:
+                size += len(text.encode(errors="replace"))
+            case _:
+                blobs += 1
+    for tool in request.tools:
+        size += len(msgspec.json.encode(tool)) + 32
+    return size + 32 * (len(request.messages) + 1), blobs

@@ -1,0 +1,85 @@
+"""A gateway of its own for each module, whose one provider is a lane of the scripted upstream with a known price."""
+
+import itertools
+import sys
+from pathlib import Path
+
+import pytest
+
+# The way to run a real PostgreSQL is written once, beside the tests of the store.
+sys.path.append(str(Path(__file__).parent.parent / "store"))
+
+from paying import ATTEMPTS, PRICE
+from postgres import Postgres
+
+from gateway import CREDENTIALS, Gateway
+from upstream import unary
+
+numbers = itertools.count()
+
+
+def _config(lane, sections):
+    tree = {
+        "server": {"grpc_port": 0, "websocket_port": 0},
+        "auth": {"keys": ["test-key"]},
+        "log": {"requests": "all"},
+        "upstream": ATTEMPTS,
+        "prices": [PRICE],
+        "providers": [
+            {
+                "name": "paid",
+                "kind": lane.kind,
+                "base_url": lane.base_url,
+                "credentials": CREDENTIALS[:1],
+                "models": ["m"],
+            }
+        ],
+    }
+    for name, values in sections.items():
+        tree[name] = {**tree.get(name, {}), **values} if isinstance(values, dict) else values
+    return tree
+
+
+@pytest.fixture
+def opened(upstream, tmp_path):
+    """Open a gateway; it ends with the test. Its lane answers every unary call with 25 and 7 tokens."""
+    running = []
+
+    def start(kind="openai", folder=tmp_path, **sections):
+        lane = upstream.lane(f"paid-{next(numbers)}", kind)
+        lane.always(unary(lane.speaker.whole("hello")))
+        gateway = Gateway(_config(lane, sections), folder)
+        gateway.folder, gateway.lane = folder, lane
+        running.append(gateway)
+        return gateway
+
+    yield start
+    for gateway in running:
+        gateway.stop()
+
+
+@pytest.fixture(scope="module")
+def opened_once(upstream, tmp_path_factory):
+    """A gateway that all tests of a module share."""
+    lane = upstream.lane(f"paid-{next(numbers)}", "openai")
+    lane.always(unary(lane.speaker.whole("hello")))
+    folder = tmp_path_factory.mktemp("paid")
+    gateway = Gateway(_config(lane, {}), folder)
+    gateway.folder, gateway.lane = folder, lane
+    yield gateway
+    gateway.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    running = Postgres()
+    yield running
+    running.remove()
+
+
+@pytest.fixture
+def url(postgres):
+    """An empty database, as `[store] url`."""
+    schema = f"money_{next(numbers)}"
+    postgres.execute(f"CREATE SCHEMA {schema}")
+    return postgres.url(f"-csearch_path={schema}")
