@@ -20,7 +20,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bench import cold_start, contenders, memory, rig, streaming, turns, unary
+from bench import cold_start, contenders, keys, memory, refusals, rig, streaming, turns, unary, usage
 from bench.contenders import YARDSTICK, Contender
 from bench.mock import EVEN_SLOTS
 from bench.processes import RigError, Stage, pinned_to
@@ -30,6 +30,9 @@ from bench.script import WrongAnswerError
 
 PARTS: dict[str, Callable[[Rig], list[Figure]]] = {
     "unary": unary.measure,
+    "keys": keys.measure,
+    "refusals": refusals.measure,
+    "usage": usage.measure,
     "stream": streaming.measure,
     "conversing": streaming.measure_conversing,
     "turns": turns.measure,
@@ -68,6 +71,7 @@ def _options() -> argparse.Namespace:
         metavar="N",
         help=f"moments in 20 ms at which streams send: {EVEN_SLOTS} evenly (default), 20 bursts every 1 ms",
     )
+    parser.add_argument("--rows", type=int, help="calls in a year of usage (default 10,000,000, quick 1,000,000)")
     parser.add_argument("--json", type=Path, help="where to write the JSON (default: bench/results/)")
     parser.add_argument(
         "--self-check",
@@ -81,6 +85,8 @@ def _options() -> argparse.Namespace:
         parser.error(f"--only: no such part: {', '.join(sorted(unknown))}")
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds: at least 1")
+    if options.rows is not None and options.rows < 1:
+        parser.error("--rows: at least 1")
     return options
 
 
@@ -93,7 +99,7 @@ def _run(options: argparse.Namespace) -> int:
     rig.allow_many_sockets()
     contender_core, load_core = rig.choose_cores()
     plan = Plan.quick(options.rounds or 3) if options.quick else Plan(rounds=options.rounds or 7)
-    plan = dataclasses.replace(plan, stream_slots=options.stream_slots)
+    plan = dataclasses.replace(plan, stream_slots=options.stream_slots, usage_rows=options.rows or plan.usage_rows)
     field = _field(self_check=options.self_check)
     started_s = time.monotonic()
     figures: list[Figure] = []

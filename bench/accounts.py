@@ -47,6 +47,10 @@ model = "{UPSTREAM_MODEL}"
 input = "0.15"
 output = "0.60"
 cache_read = "0.075"
+
+# A year of usage is stored for some figures, and must not be deleted meanwhile.
+[usage]
+retention_days = 400
 """
 
 

@@ -139,6 +139,13 @@ def spawn(rig: Rig, contender: Contender, upstream_port: int, ports: Ports) -> R
     return Running(contender, child, ports)
 
 
+def start_on(rig: Rig, contender: Contender, upstream_port: int, data: Path) -> Running:
+    """Start a contender on a data folder that was filled before."""
+    ports = Ports.free()
+    data_folder(rig, ports).symlink_to(data)
+    return start(rig, contender, upstream_port, ports)
+
+
 def data_folder(rig: Rig, ports: Ports) -> Path:
     return _data(rig.stage.folder, ports)
 

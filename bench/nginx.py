@@ -36,7 +36,7 @@ def proxy(folder: Path, port: int, upstream_port: int) -> Path:
     )
 
 
-def canned_answer(folder: Path, port: int, body: bytes) -> Path:
+def canned_answer(folder: Path, port: int, body: bytes, status: int = 200) -> Path:
     text = body.decode()
     if "'" in text or "$" in text:
         raise ValueError("nginx would read a quote or a variable into the canned answer")
@@ -47,7 +47,7 @@ def canned_answer(folder: Path, port: int, body: bytes) -> Path:
     listen 127.0.0.1:{port} backlog=4096;
     location / {{
       default_type application/json;
-      return 200 '{text}';
+      return {status} '{text}';
     }}
   }}""",
     )

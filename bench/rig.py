@@ -44,6 +44,9 @@ class Plan:
     list_pages: int = 400
     growth_turns: int = 5000
     stored_conversations: int = 100_000
+    stored_keys: int = 100_000
+    usage_rows: int = 10_000_000
+    usage_questions: int = 41
 
     @classmethod
     def quick(cls, rounds: int) -> Plan:
@@ -59,6 +62,8 @@ class Plan:
             list_pages=100,
             growth_turns=1000,
             stored_conversations=20_000,
+            usage_rows=1_000_000,
+            usage_questions=11,
         )
 
 

@@ -159,7 +159,8 @@ class App:
         if not given.length:
             return None
         loop = asyncio.get_running_loop()
-        return Line(FairQueue(given.length, given.wait_s, loop.time), loop, self.settings.upstream.quiet_s)
+        queue = FairQueue(given.length, given.wait_s, loop.time)
+        return Line(queue, loop, given.wait_s, self.settings.upstream.quiet_s)
 
     def _knowledge(self) -> Knowledge:
         settings = self.settings

@@ -115,8 +115,8 @@ class MemoryBank(Bank):
         assert not self._is_sole
         self._ask()
         self.wants.append(wants)
-        self.vault.end_leases()
         self.vault.until[self.run] = self.vault.clock.s + LEASE_S
+        self.vault.end_leases()
         return [self.vault.exchange(self.run, want) for want in wants]
 
     async def leave(self) -> None:

@@ -172,11 +172,11 @@ def test_what_is_there_already_is_not_asked_for() -> None:
 
 
 def test_a_slice_lasts_for_some_seconds_and_leaves_something_for_others() -> None:
-    pot = shared(16_000, 100)
+    pot = shared(16_100, 100)
     pot.take(50, 0.5)
     pot.take(50, 0.6)
     assert pot.want(1, 1).like == 500
-    poor = shared(160, 100)
+    poor = shared(260, 100)
     poor.take(100, 0.5)
     assert poor.want(1, 1).like == 10
 

@@ -182,22 +182,25 @@ class Leases:
             for learner, keys in asks:
                 learner.know(keys, list(islice(sums, len(keys))))
         if not self._bank.is_sole:
+            if self._clock() - self._asked_at > STALE_S:
+                # What ended meanwhile is only said of what is asked about.
+                round_.needs |= {slice_: (0, 0) for slice_ in self._held if slice_ not in round_.needs}
             await self._exchange([(slice_, slice_.want(*need)) for slice_, need in round_.needs.items()])
         round_.failed = False
 
     async def _exchange(self, wants: list[tuple[Slice, Want]]) -> None:
         answered = 0
+        asked_at = self._clock()
         try:
             for start in range(0, max(1, len(wants)), _PORTION):
                 portion = wants[start : start + _PORTION]
-                asked_at = self._clock()
                 gots = await self._bank.lease([want for _, want in portion])
                 now = self._clock()
                 for (slice_, want), got in zip(portion, gots, strict=True):
                     self._held[slice_] = None
                     slice_.got(want, got, now)
                 answered += len(portion)
-                self._asked_at = asked_at
+            self._asked_at = asked_at
         finally:
             for slice_, want in wants[answered:]:
                 slice_.lost(want)

@@ -117,6 +117,7 @@ class LeasedMeter:
 
     __slots__ = (
         "_back_at",
+        "_by_bank",
         "_held",
         "_is_recalled",
         "_leases",
@@ -140,6 +141,7 @@ class LeasedMeter:
         self._back_at = 0.0
         self._leases = 0
         self._is_recalled = False
+        self._by_bank = 0
         self._recent = Recent(now)
 
     def check(self, units: int, now: float) -> float:
@@ -181,12 +183,12 @@ class LeasedMeter:
 
     @property
     def owed(self) -> int:
-        return max(0, self._held) if self._is_recalled else 0
+        return self._by_bank if self._is_recalled else 0
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is held here that others could have."""
-        return not self._held
+        """Whether the bank knows that nothing is held here: what it thinks is held leaves no room in the bucket."""
+        return not self._by_bank
 
     def is_dry(self, units: int, now: float) -> bool:
         """Whether the bank has just said that there is not as much."""
@@ -207,6 +209,7 @@ class LeasedMeter:
     def got(self, want: Want, got: Got, now: float) -> None:
         self._leases += 1
         self._held += got.granted
+        self._by_bank = got.held
         self._left = got.left
         self._least = want.need
         self._back_at = now + got.retry_s

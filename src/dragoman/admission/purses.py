@@ -142,7 +142,7 @@ class Pot:
 
     def is_low(self, now: float) -> bool:
         """Whether it is time to lease more, before anybody waits for it."""
-        return self.free < self._recent.slice_of(self._limit) // 2 and now >= self.dry_until
+        return self.free < self._slice() // 2 and now >= self.dry_until
 
     def is_dry(self, units: int, now: float) -> bool:
         """Whether the bank has just said that there is not as much."""
@@ -157,7 +157,7 @@ class Pot:
     def want(self, least: int, total: int) -> Want:
         """Ask for what `total` units need that are wanted in all, but for those of the smallest call at least."""
         need = min(max(0, least - self.free), MOST) if total else 0
-        like = max(total, self._recent.slice_of(self._limit)) - self.free if total else 0
+        like = max(total, self._slice()) - self.free if total else 0
         return Want(self.account, self.window, need, min(max(need, like), MOST), min(self.owed, MOST))
 
     def got(self, want: Want, got: Got, now: float) -> None:
@@ -180,6 +180,10 @@ class Pot:
         """Nobody knows whether the bank did what was asked; what was to be given back is not used, in case it did."""
         self.owed -= want.back
         self._in_doubt = True
+
+    def _slice(self) -> int:
+        """Return how much to hold: as a budget ends slices are small, so that its last units are not in many hands."""
+        return self._recent.slice_of(min(self._limit, self._left))
 
     def left(self) -> int:
         """Return what may be free in all processes, as far as is known here."""

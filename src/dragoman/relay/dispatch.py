@@ -41,6 +41,9 @@ from dragoman.routes import Credential, Route, Target
 log = logging.getLogger("dragoman.providers")
 # A shorter one would be found inside ordinary words.
 SHORTEST_SECRET = 8
+# A place may become free at any moment, or a queue moves by itself.
+UNKNOWN_S = 1e9
+NOT_CROWDED_S = float("inf")
 PASSING = (Broken, ConnectFailed, Truncated)
 
 
@@ -78,16 +81,16 @@ class Dispatch:
         trial = _Trial(turn, call, leg, rest, drains=route.on_abort == "drain")
         while not await self._rounds(trial, route):
             line = trial.line
-            if line is None:
+            if line is None or UNKNOWN_S > trial.crowded_s > line.wait_s:
                 raise self._no_target(route, trial.crowded_s)
-            if trial.crowded_s is not None:
+            if trial.crowded_s < UNKNOWN_S:
                 line.call_in(trial.crowded_s)
             trial.ticket = await line.wait(turn, call, leg, trial.ticket)
             trial.turn_at = line
 
     async def _rounds(self, trial: "_Trial", route: Route) -> bool:
         """Try all targets. Returns whether one answered; False after that too where nobody could be asked."""
-        trial.line = trial.crowded_s = None
+        trial.line, trial.crowded_s = None, NOT_CROWDED_S
         targets = plan.ordered(route)
         try:
             for number in range(self._attempts):
@@ -168,7 +171,7 @@ class Dispatch:
         """Take a share of a credential's limits, behind those who wait for one."""
         line = lane.line
         if line is not None and len(line.queue) and trial.turn_at is not line and member is not trial.own:
-            trial.crowded(lane, 0.0, Busy.code)
+            trial.crowded(lane, UNKNOWN_S, Busy.code)
             return False
         if member.holder is not None:
             seat = self._desk.seat(member.holder, trial.call.bound)
@@ -243,11 +246,12 @@ class Dispatch:
             if is_ours:
                 exchange.close()
 
-    def _no_target(self, route: Route, crowded_s: float | None) -> Fault:
+    def _no_target(self, route: Route, crowded_s: float) -> Fault:
         """Nothing could be tried: say why, and when it may work again."""
         now = self._now()
-        if crowded_s is not None:
-            return Busy("Every credential for this model is at its limit; try again later.", retry_after_s=crowded_s)
+        if crowded_s < NOT_CROWDED_S:
+            wait_s = 1.0 if crowded_s == UNKNOWN_S else crowded_s
+            return Busy("Every credential for this model is at its limit; try again later.", retry_after_s=wait_s)
         waits: list[float] = []
         reasons: list[str] = []
         for target in (*route.targets, *route.fallbacks):
@@ -321,7 +325,7 @@ class _Trial:
         self.count = 0
         self.fault: Fault | None = None
         self.retrying = False
-        self.crowded_s: float | None = None
+        self.crowded_s = NOT_CROWDED_S
         self.line: Line | None = None
         self.ticket: Ticket | None = None
         self.turn_at: Line | None = None
@@ -332,7 +336,7 @@ class _Trial:
         """A provider has no credential free: it may have one in `wait_s`, and may have a line to wait in."""
         if why != Busy.code:
             return
-        self.crowded_s = wait_s if self.crowded_s is None else min(self.crowded_s, wait_s)
+        self.crowded_s = min(self.crowded_s, wait_s)
         self.line = self.line or lane.line
 
     def took_turn(self, lane: Lane) -> None:

@@ -11,8 +11,9 @@ from dragoman.relay.settle import Call
 class Line:
     """The queue of one provider, and the timer that calls the next when a limit has room again."""
 
-    def __init__(self, queue: FairQueue, loop: asyncio.AbstractEventLoop, quiet_s: float) -> None:
+    def __init__(self, queue: FairQueue, loop: asyncio.AbstractEventLoop, wait_s: float, quiet_s: float) -> None:
         self.queue = queue
+        self.wait_s = wait_s
         self._loop = loop
         self._quiet_s = quiet_s
         self._timer: asyncio.TimerHandle | None = None
