@@ -1,4 +1,4 @@
-"""CPU per refused request, as a ratio to an nginx that only says `return 401`: a wrong key, and a limit that is reached.
+"""CPU per refused request, against nginx that says `return 401`: a wrong key, and a limit that is reached.
 
 Every request brings its body of 1 KB, which is taken from the socket and thrown away.
 """

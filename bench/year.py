@@ -85,8 +85,8 @@ def _connect(data: Path) -> sqlite3.Connection:
 
 
 def _fill(rig: Rig, data: Path, rows: int) -> None:
-    # Whole hours, so that no hour is summed in two parts.
-    since = int(time.time()) // 3600 * 3600 - YEAR_S
+    # Whole days, since those before `since` do not count.
+    since = int(time.time()) // 86_400 * 86_400 - YEAR_S
     bounds = [rows * portion // _PORTIONS for portion in range(_PORTIONS + 1)]
     with contextlib.closing(_connect(data)) as connection:
         for pragma in _TUNING:
@@ -102,7 +102,7 @@ def _fill(rig: Rig, data: Path, rows: int) -> None:
 def _add_calls(connection: sqlite3.Connection, since: int, low: int, high: int, step_s: float) -> None:
     from dragoman.store.call_tables import BUCKETS
 
-    zero = {name: "0" for name in (*BUCKETS, "queued_ms")}
+    zero = dict.fromkeys((*BUCKETS, "queued_ms"), "0")
     made = {**zero, "tier": "''", **_CALLS}
     connection.execute(
         f"{_DRAWN} INSERT INTO calls ({', '.join(made)}) SELECT {', '.join(made.values())} FROM calls_of",

@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 # The way to run a real PostgreSQL is written once, beside the tests of the store.
 sys.path.append(str(Path(__file__).parent.parent / "store"))
 
-from paying import ATTEMPTS, PRICE
+from paying import ATTEMPTS, HASH_KEY, PRICE
 from postgres import Postgres
 
 from gateway import CREDENTIALS, Gateway
@@ -77,9 +78,36 @@ def postgres():
     running.remove()
 
 
+@pytest.fixture(scope="session")
+def new_url(postgres):
+    """Make an empty database, as `[store] url`."""
+
+    def make():
+        schema = f"money_{next(numbers)}"
+        postgres.execute(f"CREATE SCHEMA {schema}")
+        return postgres.url(f"-csearch_path={schema}")
+
+    return make
+
+
 @pytest.fixture
-def url(postgres):
-    """An empty database, as `[store] url`."""
-    schema = f"money_{next(numbers)}"
-    postgres.execute(f"CREATE SCHEMA {schema}")
-    return postgres.url(f"-csearch_path={schema}")
+def url(new_url):
+    return new_url()
+
+
+@pytest.fixture(scope="module")
+def fleet(upstream, tmp_path_factory, new_url):
+    """Three gateways on one PostgreSQL and one lane, each with a data folder of its own; all tests share them."""
+    lane = upstream.lane(f"paid-{next(numbers)}", "openai")
+    sections = {"store": {"url": new_url()}, "auth": {"keys": ["test-key"], "hash_key": HASH_KEY}}
+
+    def start(folder):
+        gateway = Gateway(_config(lane, sections), folder)
+        gateway.folder, gateway.lane, gateway.store_url = folder, lane, sections["store"]["url"]
+        return gateway
+
+    with ThreadPoolExecutor() as threads:
+        running = list(threads.map(start, [tmp_path_factory.mktemp("process") for _ in range(3)]))
+    yield running
+    for gateway in running:
+        gateway.stop()

@@ -15,6 +15,7 @@ PRICE = {"model": "m", "input": "1", "output": "1"}
 """A micro-unit a token: the scripted upstream's answer of 25 and 7 tokens costs 32."""
 COST = 32
 ATTEMPTS = {"attempts": 1}
+HASH_KEY = "k" * 43
 
 
 class Answer:

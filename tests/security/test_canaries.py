@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import time
+from http.client import IncompleteRead
 from urllib.parse import quote
 
 import pytest
@@ -59,6 +60,10 @@ class House:
         self.anthropic = upstream.lane("canary-anthropic", "anthropic")
         for lane in (self.openai, self.anthropic):
             lane.always(unary(lane.speaker.whole(ANSWER)))
+        self.tellers = []
+        for kind in ("openai", "anthropic"):
+            for number, script in enumerate(scripts_of(self.openai if kind == "openai" else self.anthropic)):
+                self.tellers.append(upstream.lane(f"canary-{kind}-{number}", kind).always(script))
         self.gateway = Gateway(self._config(), folder)
         self.port = self.gateway.port
 
@@ -86,6 +91,10 @@ class House:
                 row("a", "anthropic", self.anthropic.base_url, account["other"]),
                 row("odd", "openai", self.openai.base_url, account["odd"]),
                 row("proxied", "openai", "http://api.example/v1", account["provider"], proxy=proxy),
+                *(
+                    row(lane.name, lane.kind, lane.base_url, account["provider" if lane.kind == "openai" else "other"])
+                    for lane in self.tellers
+                ),
                 row("unproxied", "openai", "http://api.example/v1", account["provider"], proxy=dead),
             ],
         }
@@ -100,7 +109,12 @@ class House:
         return reply
 
     def way(self, way, key, model="o/m", headers=()):
-        reply = way.ask(self.port, key, model, PROMPT, headers)
+        """Ask; an answer that breaks off is kept as far as it came, and None."""
+        try:
+            reply = way.ask(self.port, key, model, PROMPT, headers)
+        except IncompleteRead as cut:
+            self.keep(cut.partial)
+            return None
         self.keep(str(reply.headers.items()).encode() + b"\n" + reply.body)
         return reply
 
@@ -133,13 +147,26 @@ class House:
         return value
 
 
+def shown_by(request):
+    return request.headers.get("authorization") or request.headers.get("x-api-key")
+
+
 def quoting(lane, status, **headers):
     """A provider that tells the credential in its refusal."""
 
     def script(request):
-        shown = request.headers.get("authorization") or request.headers.get("x-api-key")
-        said = {name.replace("_", "-"): shown.removeprefix("Bearer ") for name in headers}
-        return unary(lane.speaker.refusal(f"Incorrect key provided: {shown}.", code=shown), status, said)
+        said = {name.replace("_", "-"): request.credential for name in headers}
+        return unary(lane.speaker.refusal(f"Incorrect key provided: {shown_by(request)}."), status, said)
+
+    return script
+
+
+def quoting_as(lane, field):
+    """The credential stands where a short word is expected."""
+
+    def script(request):
+        error = {"message": "no", "type": "invalid_request_error", field: request.credential}
+        return unary(json.dumps({"type": "error", "error": error}).encode(), 400)
 
     return script
 
@@ -148,23 +175,21 @@ def quoting_at_length(lane, before):
     """The credential stands where a long text is cut."""
 
     def script(request):
-        shown = (request.headers.get("authorization") or request.headers.get("x-api-key")).removeprefix("Bearer ")
-        return unary(lane.speaker.refusal("x" * before + shown), 400)
+        return unary(lane.speaker.refusal("x" * before + request.credential), 400)
 
     return script
 
 
 def quoting_stream(lane):
     def script(request):
-        shown = request.headers.get("authorization") or request.headers.get("x-api-key")
-        events = [*lane.speaker.opening(), lane.speaker.text(ANSWER), lane.speaker.stream_error(f"key {shown} is over")]
-        return stream(events)
+        error = lane.speaker.stream_error(f"key {shown_by(request)} is over")
+        return stream([*lane.speaker.opening(), lane.speaker.text(ANSWER), error])
 
     return script
 
 
 def quoting_nonsense(request):
-    shown = request.headers.get("authorization") or request.headers.get("x-api-key")
+    shown = request.credential
     return [send(head(200, {"content-type": "application/json", "content-length": len(shown)}) + shown.encode())]
 
 
@@ -204,9 +229,9 @@ def keys_and_accounts(house):
     house.secrets["rotated-out"] = rotated["secret"]
     turned = house.untold("POST", f"/api/admin/keys/{rotated['id']}/rotate", house.secrets["master"], {})
     house.secrets["rotated"] = turned.json["secret"]
-    house.secrets["token"] = house.untold(
-        "GET", f"/token?id=1000&hour=1&key={quote(house.secrets['signing'])}"
-    ).json["token"]
+    house.secrets["token"] = house.untold("GET", f"/token?id=1000&hour=1&key={quote(house.secrets['signing'])}").json[
+        "token"
+    ]
     assert house.admin("POST", "users", {"name": ACCOUNT, "password": house.secrets["password"]}).status == 201
     login = {"type": "1", "email": ACCOUNT, "password": house.secrets["password"]}
     found = house.untold("POST", "/api/v1/token/getInfo", "", login)
@@ -227,20 +252,22 @@ def good_calls(house):
         house.keep(str(message(house, house.secrets["stored"], PROMPT)).encode())
 
 
+def scripts_of(lane):
+    """All ways to tell a credential back."""
+    told = {"www_authenticate": 1, "x_request_id": 1, "openai_organization": 1}
+    yield from (quoting(lane, status, **told) for status in (400, 401, 403, 404, 407, 429, 500, 503))
+    yield from (quoting_as(lane, field) for field in ("type", "code", "param"))
+    yield from (quoting_at_length(lane, TEXT_LIMIT - left) for left in (20, 5))
+    yield from (quoting_stream(lane), quoting_nonsense, redirecting)
+
+
 def bad_upstreams(house):
-    for lane, name, ways in ((house.openai, "o/m", TALKS[:2]), (house.anthropic, "a/m", TALKS[2:4])):
-        for status in (400, 401, 403, 404, 429, 500, 503):
-            for way in ways:
-                script = quoting(lane, status, www_authenticate=1, x_request_id=1, openai_organization=1, retry_after=1)
-                lane.play(script, script)
-                house.way(way, house.secrets["stored"], name)
-        for before in (TEXT_LIMIT - 20, TEXT_LIMIT - 5):
-            lane.play(quoting_at_length(lane, before))
-            house.way(ways[0], house.secrets["stored"], name)
-        for script in (quoting_stream(lane), quoting_nonsense, redirecting):
-            for way in (*ways, TALKS[4], TALKS[5], TALKS[6], TALKS[9]):
-                lane.play(script, script)
-                house.way(way, house.secrets["stored"], name)
+    """Each of them has a provider of its own, so that none is spared because another rests."""
+    for lane in house.tellers:
+        ways = TALKS[:2] if lane.kind == "openai" else TALKS[2:4]
+        for way in (*ways, *TALKS[4:7]):
+            house.way(way, house.secrets["stored"], f"{lane.name}/m")
+            assert lane.requests
     # A credential that fits into no header is a crash of ours: it is told with a traceback.
     for model in ("odd/m", "proxied/m", "unproxied/m"):
         for way in TALKS[:4]:
@@ -275,7 +302,9 @@ def bad_callers(house):
         house.admin("POST", "users", {"name": "!", "password": wrong})
     for name in ("stored", "password"):
         with contextlib.suppress(ConnectionError, AssertionError, Exception):
-            house.ask("GET", "/v1/models", house.secrets[name], headers=[("Broken header", "x"), ("Transfer-Encoding", "x")])
+            house.ask(
+                "GET", "/v1/models", house.secrets[name], headers=[("Broken header", "x"), ("Transfer-Encoding", "x")]
+            )
 
 
 def operators_look(house):
@@ -367,8 +396,10 @@ def test_item_35_a_database_that_cannot_be_reached_is_told_without_its_password(
         f"mysql://gate:{password}@127.0.0.1/dragoman",
         f"postgresql://gate:{password}@at@127.0.0.1/dragoman",
     ):
-        (tmp_path / "gateway.toml").write_text(f'[store]\nurl = "{address}"\n[log]\nlevel = "debug"\n', encoding="utf-8")
-        for args in (["check"], ["key", "list"], ["serve", "--port", "0"], ["log"]):
+        (tmp_path / "gateway.toml").write_text(
+            f'[store]\nurl = "{address}"\n[log]\nlevel = "debug"\n', encoding="utf-8"
+        )
+        for args in (["check"], ["serve", "--port", "0"], ["key", "list"])[: 3 if ":port" in address else 2]:
             done = subprocess.run(
                 [sys.executable, "-m", "dragoman", *args, "--config", "gateway.toml"],
                 cwd=tmp_path,

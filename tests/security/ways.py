@@ -88,7 +88,7 @@ OTHERS = [
     Way("models", "/v1/models", None, method="GET"),
     Way("anthropic models", "/v1/models", None, "x-api-key", "GET", [VERSION]),
     Way("count", "/v1/messages/count_tokens", _chat(False), "x-api-key", headers=[VERSION]),
-    Way("listing", "/v1/conversations", None, method="GET"),
+    Way("listing", "/api/conversations", None, method="GET"),
     Way("backend listing", "/backend-api/conversations", None, method="GET"),
     Way("own keys", "/api/keys", None, method="GET"),
     Way("own usage", "/api/usage", None, method="GET"),

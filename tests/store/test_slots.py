@@ -56,8 +56,8 @@ def test_orphans_are_all_that_nobody_holds(tmp_path):
 
 def test_folders_are_the_owners_alone(tmp_path):
     slot = claim(tmp_path / "journals")
-    modes = [os.stat(path).st_mode & 0o777 for path in (slot.folder, slot.folder / "name")]
-    assert modes == [0o700, 0o600]
+    modes = [os.stat(path).st_mode & 0o777 for path in (slot.folder.parent, slot.folder, slot.folder / "name")]
+    assert modes == [0o700, 0o700, 0o600]
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):

@@ -14,6 +14,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -37,7 +38,7 @@ from sqlalchemy import (
 from dragoman.records import Charge
 from dragoman.standing import MOST, Account, Got, Want
 from dragoman.store.rows import clean
-from dragoman.store.schema import upsert
+from dragoman.store.schema import upsert, upsert_of
 from dragoman.store.share_tables import leases, rates, shares
 from dragoman.store.share_tables import spent as sums
 
@@ -266,13 +267,18 @@ def _add(connection: Connection, units: Mapping[Key, int]) -> dict[Key, int]:
     """Lock accounts and add to what was spent of them. Returns what that is now; it grows no further than 64 bits."""
     if not units:
         return {}
-    begun = upsert(connection, sums)
+    rows = [{"account": account, "window": window, "units": used} for (account, window), used in sorted(units.items())]
+    found = connection.execute(_adding(connection.dialect.name), rows)
+    return {(account, window): now for account, window, now in found}
+
+
+@cache
+def _adding(kind: str) -> Any:
+    begun = upsert_of(kind, sums)
     room = literal(_LARGEST, BigInteger) - begun.excluded.units
     total = case((sums.c.units > room, _LARGEST), else_=sums.c.units + begun.excluded.units)
     more = begun.on_conflict_do_update(index_elements=sums.primary_key.columns, set_={"units": total})
-    rows = [{"account": account, "window": window, "units": used} for (account, window), used in sorted(units.items())]
-    found = connection.execute(more.returning(*sums.c), rows)
-    return {(account, window): now for account, window, now in found}
+    return more.returning(*sums.c)
 
 
 def _lock_stocks(connection: Connection, keys: Sequence[Key]) -> dict[Key, _Stock]:

@@ -1,6 +1,8 @@
 """Calls as they are kept: loaded from journals, found again, and forgotten. Each function is one transaction's work."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
@@ -15,6 +17,7 @@ from sqlalchemy import (
     text,
     tuple_,
 )
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from dragoman.chat import Usage
 from dragoman.records import Attempt, Content, Record
@@ -22,7 +25,7 @@ from dragoman.standing import MOST
 from dragoman.store.bank import charge
 from dragoman.store.call_tables import BUCKETS, calls, contents, journals
 from dragoman.store.rows import AnyRow, clean
-from dragoman.store.schema import upsert
+from dragoman.store.schema import upsert, upsert_of
 from dragoman.store.usage import add_rows, join_tags, split_tags
 from dragoman.usage import CallQuery, CallRow
 
@@ -54,6 +57,8 @@ _ONE = (
     .join_from(calls, contents, contents.c.id == calls.c.id, isouter=True)
     .where(calls.c.id == bindparam("sought"))
 )
+_in_order = itemgetter(*calls.c.keys())
+_INSERT = str(insert(calls).compile(dialect=SQLiteDialect_pysqlite()))
 _EQUAL = ("principal", "key", "team", "model", "provider", "dialect", "outcome")
 
 
@@ -141,7 +146,8 @@ def _insert_new(connection: Connection, rows: Mapping[str, dict[str, Any]]) -> C
         known.update(connection.execute(portion).scalars())
     new = [id_ for id_ in ids if id_ not in known]
     if new:
-        connection.execute(insert(calls), [rows[id_] for id_ in new])
+        # A tuple a row: SQLAlchemy's own way through its parameters costs as much as all the rest of a row.
+        connection.exec_driver_sql(_INSERT, [_in_order(rows[id_]) for id_ in new])
     return new
 
 
@@ -165,14 +171,19 @@ def _keep_contents(connection: Connection, entries: Sequence[Content]) -> None:
 
 
 def _advance(connection: Connection, journal: str, segment: int, offset: int) -> None:
-    begun = upsert(connection, journals)
+    forward = _advancing(connection.dialect.name)
+    connection.execute(forward, {"journal": journal, "segment": segment, "offset": offset})
+
+
+@cache
+def _advancing(kind: str) -> Any:
+    begun = upsert_of(kind, journals)
     new = {"segment": begun.excluded.segment, "offset": begun.excluded.offset}
     is_behind = or_(
         journals.c.segment < begun.excluded.segment,
         (journals.c.segment == begun.excluded.segment) & (journals.c.offset < begun.excluded.offset),
     )
-    forward = begun.on_conflict_do_update(index_elements=journals.primary_key.columns, set_=new, where=is_behind)
-    connection.execute(forward, {"journal": journal, "segment": segment, "offset": offset})
+    return begun.on_conflict_do_update(index_elements=journals.primary_key.columns, set_=new, where=is_behind)
 
 
 def _columns_of(id_: str, record: Record) -> dict[str, Any]:
@@ -203,14 +214,24 @@ def _columns_of(id_: str, record: Record) -> dict[str, Any]:
         "total_ms": record.total_ms,
         "attempts": _encode_attempts(record.attempts).decode(),
     }
-    for name in _TEXTS:
-        columns[name] = _cut(columns[name], _TEXT_BYTES.get(name, _LINE_BYTES))
-    for bucket in BUCKETS:
-        columns[bucket] = _within(getattr(usage, bucket), MOST_TOKENS)
+    texts = "".join(_pick_texts(columns))
+    if len(texts) * 4 > _LEAST_BYTES or not texts.isprintable():
+        for name in _TEXTS:
+            columns[name] = _cut(columns[name], _TEXT_BYTES.get(name, _LINE_BYTES))
+    tokens: tuple[int, ...] = _pick_tokens(usage)
+    if min(tokens) < 0 or max(tokens) > MOST_TOKENS:
+        tokens = tuple(_within(number, MOST_TOKENS) for number in tokens)
+    columns.update(zip(BUCKETS, tokens, strict=True))
     return columns
 
 
 _TEXTS = ("principal", "key", "team", "dialect", "wire", "model", "provider", "target", "credential", "code", "tier")
+
+
+_pick_texts = itemgetter(*_TEXTS)
+_pick_tokens = attrgetter(*BUCKETS)
+_LEAST_BYTES = min(_TEXT_BYTES.values())
+"""What all texts together may have so that none of them need be looked at."""
 
 
 def _cut(words: str, most_bytes: int) -> str:

@@ -84,11 +84,16 @@ accounts = Table(
 
 
 def upsert(connection: Connection, table: Table) -> Any:
+    """Begin an INSERT that can say ON CONFLICT, for the database of a connection."""
+    return upsert_of(connection.dialect.name, table)
+
+
+def upsert_of(kind: str, table: Table) -> Any:
     """Begin an INSERT that can say ON CONFLICT: both databases have it, SQLAlchemy has it for each apart.
 
     The result's `rowcount` can be relied on, which SQLAlchemy promises for no INSERT by itself.
     """
-    if connection.dialect.name == "sqlite":
+    if kind == "sqlite":
         from sqlalchemy.dialects import sqlite
 
         return sqlite.insert(table).execution_options(preserve_rowcount=True)

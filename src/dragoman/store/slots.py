@@ -49,7 +49,9 @@ def orphans(folder: Path) -> Iterator[Slot]:
 
 def _try(path: Path) -> Slot | None:
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # The mode is the last folder's alone.
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.mkdir(exist_ok=True, mode=0o700)
         file = os.open(path / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise Misconfigured(f"{path}: the journal cannot be kept here: {error.strerror}") from None

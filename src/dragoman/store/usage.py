@@ -6,7 +6,9 @@ is read in windows of time until its page is full. So no answer touches the rows
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from operator import add as plus
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Subquery, Table, func, select, true, tuple_, union_all
@@ -22,7 +24,7 @@ from dragoman.store.call_tables import (
     usage_days,
     usage_hours,
 )
-from dragoman.store.schema import upsert
+from dragoman.store.schema import upsert_of
 from dragoman.usage import UsageQuery, UsageRow
 
 _DAY_S = 86400
@@ -50,15 +52,25 @@ def split_tags(joined: str) -> tuple[str, ...]:
 def add_rows(connection: Connection, rows: Iterable[Mapping[str, Any]], day_of: Callable[[float], int]) -> None:
     """Add rows of `calls`, each once. `day_of` returns when a moment's day began, in Unix seconds."""
     hours, days, blocks = Sums(_zeros), Sums(_zeros), Sums(_zeros)
-    for row in rows:
-        at, day = int(row["at"]), day_of(row["at"])
-        names, sums = _names_of(row), _sums_of(row)
-        for all_, slot in ((hours, at - at % HOUR_S), (days, day), (blocks, day - day % BLOCK_S)):
+    for (hour, day, names), sums in _by_hour_and_day(rows, day_of).items():
+        for all_, slot in ((hours, hour), (days, day), (blocks, day - day % BLOCK_S)):
             key: Names = (slot, *names)
             all_[key] = list(map(plus, all_[key], sums))
     for table, all_ in ((usage_hours, hours), (usage_days, days), (usage_blocks, blocks)):
         if all_:
             _add_sums(connection, table, all_)
+
+
+def _by_hour_and_day(
+    rows: Iterable[Mapping[str, Any]], day_of: Callable[[float], int]
+) -> dict[tuple[int, int, tuple[str, ...]], list[int]]:
+    """Sum up rows that fall into the same hour, day (which may begin within an hour) and names. O(rows), and cheap."""
+    found: dict[tuple[int, int, tuple[str, ...]], list[int]] = defaultdict(_zeros)
+    for row in rows:
+        at = int(row["at"])
+        key = at - at % HOUR_S, day_of(row["at"]), _names_of(row)
+        found[key] = list(map(plus, found[key], _sums_of(row)))
+    return found
 
 
 def read(connection: Connection, query: UsageQuery) -> list[UsageRow]:
@@ -75,29 +87,37 @@ def _zeros() -> list[int]:
     return [0] * len(SUMS)
 
 
-def _names_of(row: Mapping[str, Any]) -> list[str]:
-    names = [row[dimension] for dimension in DIMENSIONS]
+_pick_names = itemgetter(*DIMENSIONS)
+_pick_buckets = itemgetter(*BUCKETS)
+
+
+def _names_of(row: Mapping[str, Any]) -> tuple[str, ...]:
     if row["code"] == _UNKNOWN_MODEL:
         # Callers can invent names without end; a row for each would make every sum slow.
-        names[DIMENSIONS.index("model")] = ""
+        row = {**row, "model": ""}
+    names: tuple[str, ...] = _pick_names(row)
     return names
 
 
 def _sums_of(row: Mapping[str, Any]) -> list[int]:
-    buckets = [row[bucket] for bucket in BUCKETS]
+    buckets = _pick_buckets(row)
     is_failed = int(row["outcome"] in _NO_ANSWER)
     is_unpriced = int(row["cost_micro"] is None and any(buckets))
     return [1, is_failed, row["estimated"], is_unpriced, *buckets, row["cost_micro"] or 0]
 
 
 def _add_sums(connection: Connection, table: Table, sums: Sums) -> None:
-    insert = upsert(connection, table)
-    more = {name: table.c[name] + insert.excluded[name] for name in SUMS}
-    statement = insert.on_conflict_do_update(index_elements=table.primary_key.columns, set_=more)
     names = ("slot", *DIMENSIONS, *SUMS)
     # In one order, so that two processes never wait for each other's rows.
     rows = [dict(zip(names, (*key, *sums[key]), strict=True)) for key in sorted(sums)]
-    connection.execute(statement, rows)
+    connection.execute(_adding(connection.dialect.name, table), rows)
+
+
+@cache
+def _adding(kind: str, table: Table) -> Any:
+    begun = upsert_of(kind, table)
+    more = {name: table.c[name] + begun.excluded[name] for name in SUMS}
+    return begun.on_conflict_do_update(index_elements=table.primary_key.columns, set_=more)
 
 
 def _sources(connection: Connection, query: UsageQuery) -> Iterator[Select[Any]]:
