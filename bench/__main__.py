@@ -62,7 +62,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, help="interleaved rounds per figure (default 7, quick 3)")
-    parser.add_argument("--quick", action="store_true", help="about a minute; wider spread")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds; wider spread")
     parser.add_argument("--only", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
     parser.add_argument(
         "--stream-slots",

@@ -103,6 +103,13 @@ def worst(prompt_tokens: int, output_tokens: int, price: Price, *, tiers: Collec
     return most
 
 
+def plain(prompt_tokens: int, price: Price) -> int:
+    """Return what a prompt of so many fresh tokens costs at the usual service tier, in micro-units, rounded up."""
+    if price.steps:
+        price = _applying(Usage(input=prompt_tokens), price)
+    return _whole(prompt_tokens * price.input, price)
+
+
 def _applying(usage: Usage, price: Price) -> Price:
     """Choose the service tier's prices, then those for this length of prompt."""
     if usage.tier and price.tiers:

@@ -8,7 +8,7 @@ from banks import Clock, MemoryBank, Vault
 
 from dragoman.admission import accounts as register
 from dragoman.admission.desk import Bound, Desk, Grant
-from dragoman.faults import Overloaded, OverBudget, StoreFailed, TooMany
+from dragoman.faults import OverBudget, Overloaded, StoreFailed, TooMany
 from dragoman.people import Principal
 from dragoman.records import Charge
 from dragoman.standing import NO_LIMITS, Allowance, Budget, Holder, Limits

@@ -262,3 +262,23 @@ def test_what_was_overdrawn_is_made_good_first(is_loaded) -> None:
     assert want.need == 30
     pot.got(want, Got(30, 30 if is_loaded else 130, 50), 0.0)
     assert pot.free == 10
+
+
+def test_what_was_granted_under_a_higher_limit_goes_back_as_its_call_ends() -> None:
+    pot = shared(100, 50)
+    pot.take(50, 0.0)
+    pot.limit_to(money(30), 7)
+    pot.settle(50, 10, 6)
+    assert (pot.free, pot.owed) == (0, 40)
+    pot.got(pot.want(5, 5), Got(5, 15, 15), 1.0)
+    pot.take(5, 1.0)
+    pot.settle(5, 0, 7)
+    assert (pot.free, pot.owed) == (5, 0)
+
+
+def test_an_answer_to_what_was_asked_under_a_higher_limit_goes_back() -> None:
+    pot = shared(100)
+    want = pot.want(50, 50)
+    pot.limit_to(money(30), 1)
+    pot.got(want, Got(50, 50, 50), 1.0)
+    assert (pot.free, pot.owed) == (0, 50)

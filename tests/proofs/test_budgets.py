@@ -64,6 +64,7 @@ async def one_process(happenings) -> None:
     await play(world, happenings, events)
     await events("up", 0, 0)
     await world.finish()
+    assert world.wrong == []
     assert +world.settled == +Counter(vault.spent)
     for pot in pots(world.processes[0]):
         if pot and pot.is_known:
@@ -77,6 +78,7 @@ async def three_processes(happenings) -> None:
     world = World(clock, lambda run: MemoryBank(vault, run, is_sole=False), vault.load, processes=3)
     await play(world, happenings, Events(world, clock))
     await world.finish()
+    assert world.wrong == []
     assert +world.settled == +Counter(vault.spent)
     clock.pass_(LEASE_S + 1)
     for _ in range(2):
@@ -87,13 +89,13 @@ async def three_processes(happenings) -> None:
     assert not [(key, held) for key, held in vault.shares.items() if any(held.values())]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(steps(*EVENTS, "jump", "down", "up"))
 def test_one_process_never_overspends_and_loses_nothing(happenings) -> None:
     asyncio.run(one_process(happenings))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(steps(*EVENTS))
 def test_three_processes_never_overspend_and_lose_nothing(happenings) -> None:
     asyncio.run(three_processes(happenings))

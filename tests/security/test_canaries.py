@@ -143,7 +143,7 @@ class House:
     def until(self, found):
         deadline = time.monotonic() + BUSY_S
         while not (value := found()):
-            assert time.monotonic() < deadline, "the store did not follow"
+            assert time.monotonic() < deadline, f"the store did not follow: {self.admin('GET', 'journal').body}"
         return value
 
 

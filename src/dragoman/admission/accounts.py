@@ -190,7 +190,7 @@ class Register:
             account = Account(f"{name}/parallel", "places", limits.parallel)
             if holding.places is None:
                 holding.places = Pot(account, now=now.s, is_sole=self._is_sole)
-            holding.places.limit_to(account)
+            holding.places.limit_to(account, self.epoch)
         if limits.requests_per_day:
             self._purse(holding, Account(f"{name}/requests.day", "requests", limits.requests_per_day), "day", now)
         if holding.budget:
@@ -210,4 +210,4 @@ class Register:
         if purse is None:
             holding.purses[what] = Purse(account, kind, self._calendar, now, self._turned, is_sole=self._is_sole)
         else:
-            purse.limit_to(account)
+            purse.limit_to(account, self.epoch)

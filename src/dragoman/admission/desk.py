@@ -20,6 +20,7 @@ __all__ = ["Bound", "Desk", "Grant"]
 
 _SOON_S = 0.05
 _LONG_S = 60.0
+_MOST_ROUNDS = 16
 
 
 class Desk:
@@ -85,14 +86,18 @@ class Desk:
 
         """
         until = self.clock() + self._lease_wait_s
-        while (grant := self.enter(principal, model, bound)) is None:
+        # Others may take what was granted; and while a limit is being changed, callers may not agree what it is.
+        for _ in range(_MOST_ROUNDS):
+            grant = self.enter(principal, model, bound)
+            if grant is not None:
+                return grant
             left_s = until - self.clock()
             if left_s <= 0:
-                raise Overloaded("What may be used up cannot be confirmed now.", retry_after_s=1.0)
+                break
             now = Now(self._now(), self.clock())
             checks = self._register.find(principal, model) or self._register.make(principal, model, now)
             await self._ask(checks, bound, now, left_s)
-        return grant
+        raise Overloaded("What may be used up cannot be confirmed now.", retry_after_s=1.0)
 
     def seat(self, holder: Holder, bound: Bound) -> Grant | float:
         """Take what a call may use of one holder's limits alone, or say after how many seconds to come again.

@@ -81,11 +81,12 @@ class Grant:
             return ()
         self._is_open = False
         charges = self.charges(micro)
+        epoch = self._checks.epoch
         units = self.reserved_micro if micro is None else max(0, micro)
         for pot in self._money:
-            pot.settle(self.reserved_micro, units)
+            pot.settle(self.reserved_micro, units, epoch)
         for pot in self._quotas:
-            pot.settle(1, 1)
+            pot.settle(1, 1, epoch)
         self._leave(max(0, tokens))
         return charges
 
@@ -95,9 +96,9 @@ class Grant:
             return
         self._is_open = False
         for pot in self._money:
-            pot.settle(self.reserved_micro, 0)
+            pot.settle(self.reserved_micro, 0, self._checks.epoch)
         for pot in self._quotas:
-            pot.settle(1, 0)
+            pot.settle(1, 0, self._checks.epoch)
         now = self._counter.clock()
         for meter, mark in zip(self._checks.requests, self._asks_marks, strict=True):
             meter.give(1, now, mark)
@@ -105,7 +106,7 @@ class Grant:
 
     def _leave(self, tokens: int) -> None:
         for pot in self._checks.places:
-            pot.settle(1, 0)
+            pot.settle(1, 0, self._checks.epoch)
         unused = self._tokens - tokens
         if not self._tokens_marks or not unused:
             return

@@ -65,6 +65,7 @@ class Pot:
         "_is_sole",
         "_left",
         "_limit",
+        "_lowered",
         "_recent",
         "account",
         "dry_until",
@@ -95,6 +96,7 @@ class Pot:
         self.dry_until = -math.inf
         self._left = 0
         self._in_doubt = False
+        self._lowered = 0
         self._recent = Recent(now)
 
     @property
@@ -112,13 +114,14 @@ class Pot:
             self.free = self._limit - spent
             self.used = spent
 
-    def limit_to(self, account: Account) -> None:
-        """Let another limit hold from now on."""
+    def limit_to(self, account: Account, epoch: int = 0) -> None:
+        """Let another limit hold from now on, for what is taken in this epoch and later."""
         if self._is_sole:
             if self.is_known:
                 self.free += account.most - self._limit
         elif account.most < self._limit:
             self.recall()
+            self._lowered = epoch
         self._limit = account.most
         self.account = account
         self.dry_until = -math.inf
@@ -130,10 +133,14 @@ class Pot:
         if not self._is_sole:
             self._recent.add(units, now)
 
-    def settle(self, reserved: int, actual: int) -> None:
-        """End what `reserved` units were taken for: it came to `actual`, which may be more."""
+    def settle(self, reserved: int, actual: int, epoch: int = 0) -> None:
+        """End what `reserved` units were taken for in an epoch: it came to `actual`, which may be more."""
         self.reserved -= reserved
-        self.free += reserved - actual
+        if epoch < self._lowered and actual < reserved:
+            # It was granted under a higher limit: under this one others may have it already.
+            self.owed += reserved - actual
+        else:
+            self.free += reserved - actual
         if actual:
             self.used += actual
             self.unloaded += actual
@@ -164,6 +171,8 @@ class Pot:
         """Take what was granted, and what the bank says is held for the truth, should it be less."""
         self.owed -= want.back
         self.free += got.granted
+        if want.account.most > self._limit:
+            self.recall()
         self._left = got.left
         self.dry_until = now + DRY_S if want.like and not got.granted else -math.inf
         if self._in_doubt:
@@ -229,10 +238,10 @@ class Purse:
                 self.pot.know(ahead[1])
         return self.pot
 
-    def limit_to(self, account: Account) -> None:
+    def limit_to(self, account: Account, epoch: int = 0) -> None:
         if account != self._account:
             self._account = account
-            self.pot.limit_to(account)
+            self.pot.limit_to(account, epoch)
 
     def asks(self) -> list[tuple[str, int]]:
         """Return which accounts' sums are to be known: this window's, and the next one's before it begins."""

@@ -8,12 +8,11 @@ from dragoman.admission.desk import Bound
 from dragoman.chat import ChatRequest, File, Text, Think, ToolResult, ToolUse, Usage, tokens_of
 from dragoman.faults import Fault, OverBudget
 from dragoman.intents import Ask, Count, Forward
-from dragoman.money import Price, cost, worst
+from dragoman.money import Price, cost, plain, worst
 from dragoman.routes import Route, Target
 
 TOKENS_PER_BLOB = 8_192
 """At most this many for an image or document page set, whatever its size: more than any vendor's documented maximum."""
-_BLOBS = (b"base64", b"image", b"input_audio", b"file", b"document")
 Find = Callable[[str, str, float], Price | None]
 """Provider's name, model asked there, Unix seconds -> its price."""
 
@@ -26,6 +25,9 @@ class Quote(msgspec.Struct, frozen=True):
     bound: Bound
     prompt_tokens: int
     prompt_micro: int | None
+
+
+NOTHING = Quote(Bound(0, 0, 0), 0, 0)
 
 
 class Till:
@@ -63,31 +65,30 @@ class Till:
         Raises OverBudget where a model without a known price is never served.
         """
         if isinstance(intent, Count):
-            return Quote(Bound(0, 0, 0), 0, 0)
+            return NOTHING
         estimate, most_prompt = _prompt(intent, size)
-        asked = intent.max_tokens if isinstance(intent, Ask) else 0
-        choices = intent.choices if isinstance(intent, Ask) else 1
-        usual = asked or self._usual_tokens if isinstance(intent, Ask) else 0
-        micro: int | None = 0
-        prompt_micro: int | None = 0
-        targets = (*route.targets, *route.fallbacks)
-        prices = [self._find(target.provider, target.model, at) for target in targets]
-        if None in prices:
-            if self._refuses:
-                raise OverBudget(
-                    f"The model {route.name[:100]!r} has no known price, so it is not served.", kind="no_price"
-                )
-            micro = prompt_micro = None
-        else:
-            known = [price for price in prices if price is not None]
-            prompt_micro = max(cost(Usage(input=estimate), price) for price in known)
+        asked, choices, usual = None, 1, 0
+        if isinstance(intent, Ask):
+            asked, choices = intent.max_tokens, intent.choices
+            usual = (asked or self._usual_tokens) * choices
+        micro = prompt_micro = 0
+        for target in route.targets + route.fallbacks:
+            price = self._find(target.provider, target.model, at)
+            if price is None:
+                if self._refuses:
+                    said = f"The model {route.name[:100]!r} has no known price, so it is not served."
+                    raise OverBudget(said, kind="no_price")
+                return Quote(Bound(estimate, usual, None), estimate, None)
+            prompt_micro = max(prompt_micro, plain(estimate, price))
             if budgeted:
                 output = (asked or self._outputs.get(route.name, self._output_tokens)) * choices
                 tiers = None if isinstance(intent, Ask) and b"service_tier" in intent.body else ()
-                # An attempt that failed before its answer began may have cost its prompt.
-                again = (self._attempts - 1) * max(worst(most_prompt, 0, price, tiers=tiers) for price in known)
-                micro = again + max(worst(most_prompt, output, price, tiers=tiers) for price in known)
-        return Quote(Bound(estimate, usual * choices, micro), estimate, prompt_micro)
+                most = worst(most_prompt, output, price, tiers=tiers)
+                if self._attempts > 1:
+                    # An attempt that failed before its answer began may have cost its prompt.
+                    most += (self._attempts - 1) * worst(most_prompt, 0, price, tiers=tiers)
+                micro = max(micro, most)
+        return Quote(Bound(estimate, usual, micro), estimate, prompt_micro)
 
     def cost(self, usage: Usage, target: Target, at: float) -> int | None:
         """Return what this came to in micro-units; None where there is no known price."""
@@ -103,7 +104,7 @@ def _prompt(intent: Ask | Forward, size: int) -> tuple[int, int]:
     if isinstance(intent, Forward):
         return tokens_of(size), size
     body = intent.body
-    if not body or any(mark in body for mark in _BLOBS):
+    if not body or b"base64" in body or b"image" in body or b"audio" in body or b"file" in body or b"document" in body:
         try:
             request = intent.request()
         except Fault:

@@ -118,10 +118,10 @@ class Call:
             grant = desk.enter(principal, route.name, quote.bound)
             if grant is None:
                 grant = await desk.admit(principal, route.name, quote.bound)
+                record.queued_ms = self.elapsed_ms()
             self._grant = grant
             self.bound = quote.bound
             self._prompt_tokens = quote.prompt_tokens
-            record.queued_ms = self.elapsed_ms()
             record.reserved_micro = grant.reserved_micro
             books.ledger.open(
                 Opened(

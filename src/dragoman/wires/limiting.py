@@ -18,18 +18,23 @@ RESET_MOST_S = 10 * 365 * 86_400
 """No reset is said to be later: what no date or counter can hold is as good as never."""
 _SF_MOST = 999_999_999_999_999
 """The largest integer of structured fields (RFC 9651, 3.3.1)."""
+_REQUESTS, _TOKENS = (
+    [b"x-ratelimit-%b-%b" % (word, kind) for word in (b"limit", b"remaining", b"reset")]
+    for kind in (b"requests", b"tokens")
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def openai(standing: Standing, now: float) -> Headers:  # noqa: ARG001 - OpenAI's resets are durations
     """Write OpenAI's headers; `now` is Unix seconds."""
     headers: Headers = []
-    for kind, allowance in _allowances(standing):
-        headers += [
-            (b"x-ratelimit-limit-" + kind, b"%d" % allowance.limit),
-            (b"x-ratelimit-remaining-" + kind, b"%d" % _remaining(allowance)),
-            (b"x-ratelimit-reset-" + kind, _go_duration(_reset_s(allowance))),
-        ]
+    for names, allowance in ((_REQUESTS, standing.requests), (_TOKENS, standing.tokens)):
+        if allowance is not None:
+            headers += [
+                (names[0], b"%d" % allowance.limit),
+                (names[1], b"%d" % _remaining(allowance)),
+                (names[2], _go_duration(_reset_s(allowance))),
+            ]
     return headers
 
 
@@ -84,10 +89,8 @@ def _reset_s(allowance: Allowance) -> float:
 def _go_duration(seconds: float) -> bytes:
     """Write as Go's `Duration.String`, in whole milliseconds: 1.5 -> "1.5s", 360 -> "6m0s", 0.12 -> "120ms"."""
     whole_ms = math.ceil(seconds * 1000)
-    if whole_ms == 0:
-        return b"0s"
-    if whole_ms < 1000:
-        return b"%dms" % whole_ms
+    if whole_ms < 60_000:
+        return b"%dms" % whole_ms if 0 < whole_ms < 1000 else b"%gs" % (whole_ms / 1000)
     minutes, rest_ms = divmod(whole_ms, 60_000)
     hours, minutes = divmod(minutes, 60)
     text = f"{rest_ms / 1000:.3f}".rstrip("0").rstrip(".") + "s"
