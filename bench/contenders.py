@@ -193,9 +193,14 @@ def idle_cpu_share(rig: Rig, running: Running, watch_s: float = 1.5) -> float:
 
 
 def _clean_environment() -> dict[str, str]:
-    """The caller's environment without what would configure a gateway or send it through a proxy."""
+    """The caller's environment without what would configure a gateway or send it through a proxy.
+
+    Byte code may be written, or every start would compile what changed, in time and in memory.
+    """
     legacy = r"CHATGPT_|(CHAT_)?API_KEY$|SECRET_KEY$|AUTHORIZATION_KEY$|ACCESS_TOKEN$|SERVER_PORT$"
-    foreign = re.compile(rf"DRAGOMAN_|OPENAI_|ANTHROPIC_|LITELLM_|{legacy}|[a-z_]*proxy$", re.IGNORECASE)
+    foreign = re.compile(
+        rf"DRAGOMAN_|OPENAI_|ANTHROPIC_|LITELLM_|PYTHONDONTWRITE|{legacy}|[a-z_]*proxy$", re.IGNORECASE
+    )
     return {name: value for name, value in os.environ.items() if not foreign.match(name)}
 
 

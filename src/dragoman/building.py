@@ -90,7 +90,7 @@ def routes_of(settings: Settings) -> list[Route]:
                 raise Misconfigured(
                     f"{where}: model {model.name!r}: there is no provider {target.provider!r}; known are {known}"
                 )
-    routes = [Route(m.name, tuple(m.targets), tuple(m.fallbacks)) for m in settings.models]
+    routes = [Route(m.name, tuple(m.targets), tuple(m.fallbacks), m.on_abort) for m in settings.models]
     wanted = settings.server.default_model
     atlas = Atlas(routes, served_by(settings), 0)
     if wanted and not atlas.knows(wanted):

@@ -132,7 +132,7 @@ class ChatRequest(msgspec.Struct):
 # --- what is answered ------------------------------------------------------------------------
 
 
-class Usage(msgspec.Struct, frozen=True, array_like=True):
+class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Tokens in disjoint buckets. `estimated`: counted by us, not reported by the provider. `tier` is the provider's
     name of the service tier that answered, "" for the usual one.
     """

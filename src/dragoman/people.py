@@ -68,9 +68,13 @@ class Principal(msgspec.Struct, frozen=True):
     priority: int = 0
 
     def may_use(self, model: str) -> bool:
+        if not self.bounds:
+            return _fits(model, self.models)
         return all(_fits(model, patterns) for patterns in (self.models, *self.bounds))
 
     def may_enter(self, dialect: str) -> bool:
+        if not self.dialect_bounds:
+            return _fits(dialect, self.dialects)
         return all(_fits(dialect, patterns) for patterns in (self.dialects, *self.dialect_bounds))
 
 

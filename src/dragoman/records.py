@@ -45,7 +45,7 @@ class Caller(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tags: tuple[str, ...] = ()
 
 
-class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o"):
+class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o", gc=False):
     """A call is about to ask a provider. `at` is Unix seconds; `prompt_tokens` are estimated. The charges are what an
     end without a record costs: a request, and the estimated prompt at its price.
     """
@@ -60,7 +60,7 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     charges: tuple[Charge, ...] = ()
 
 
-class Record(msgspec.Struct, array_like=True, tag="r"):
+class Record(msgspec.Struct, array_like=True, tag="r", gc=False):
     """What happened to one call. Times are in milliseconds, `at` is Unix seconds.
 
     `dialect` is the module of the way in, `wire` the format it spoke. `provider`, `target` and `credential` are those

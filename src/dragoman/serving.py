@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import resource
 import socket
 import sys
 from collections.abc import Coroutine
@@ -33,6 +34,8 @@ def on_loop(main: Coroutine[Any, Any, T]) -> T:
 def run(settings: Settings) -> int:
     """Serve until a signal. Returns the exit code."""
     set_up(settings.log.level)
+    # In a core dump every secret of this process would stand.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     given = settings.server
     tls_context(given)
     app = App(settings, sole=True)

@@ -71,7 +71,7 @@ def test_limits_on_tokens_count_the_estimate_not_the_worst():
 
 def test_an_image_is_a_bounded_number_of_tokens_however_large_its_bytes():
     image = ChatRequest([Message("user", (Text("look: ä"), Image(data="A" * 100_000, media_type="image/png")))])
-    body = b'{"image_url":"data:image/png;base64,' + b"A" * 100_000
+    body = b'{"type":"image_url","image_url":"data:image/png;base64,' + b"A" * 100_000
     reserved = quote(till(), ask(body, image, max_tokens=1)).bound.micro
     assert reserved == (len("look: ä".encode()) + 2 * 32 + TOKENS_PER_BLOB) * 3 + 15
 

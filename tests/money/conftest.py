@@ -60,6 +60,25 @@ def opened(upstream, tmp_path):
 
 
 @pytest.fixture(scope="module")
+def opened_for_all(upstream, tmp_path_factory):
+    """Open gateways that all tests of a module share, one of a kind; each test takes keys of its own."""
+    running = {}
+
+    def start(kind="openai", **sections):
+        if kind not in running:
+            lane = upstream.lane(f"paid-{next(numbers)}", kind)
+            lane.always(unary(lane.speaker.whole("hello")))
+            folder = tmp_path_factory.mktemp("paid")
+            gateway = running[kind] = Gateway(_config(lane, sections), folder)
+            gateway.folder, gateway.lane = folder, lane
+        return running[kind]
+
+    yield start
+    for gateway in running.values():
+        gateway.stop()
+
+
+@pytest.fixture(scope="module")
 def opened_once(upstream, tmp_path_factory):
     """A gateway that all tests of a module share."""
     lane = upstream.lane(f"paid-{next(numbers)}", "openai")

@@ -11,6 +11,7 @@ QUESTION = "zebra-question-7391"
 ANSWER = "walrus-answer-5528"
 DAY_S = 86_400
 OLD_ROWS = 6_000
+LINES = {"requests": "all", "level": "debug"}
 
 
 def asked(**more):
@@ -42,7 +43,7 @@ def found_in(folder, words):
 
 
 async def test_nothing_that_was_said_is_on_the_disk_in_the_lines_or_in_the_metrics(opened):
-    gateway = opened(log={"requests": "all", "level": "debug"})
+    gateway = opened(log=LINES)
     _, key = await new_key(gateway, name="quiet")
     calls = await said_every_way(gateway, key)
     await loaded(gateway)
@@ -57,8 +58,8 @@ async def test_nothing_that_was_said_is_on_the_disk_in_the_lines_or_in_the_metri
         assert ANSWER not in shown
 
 
-async def test_with_the_keys_leave_both_are_kept_and_shown(opened):
-    gateway = opened(log={"requests": "all", "level": "debug"})
+async def test_with_the_keys_leave_both_are_kept_and_shown(opened_for_all):
+    gateway = opened_for_all(log=LINES)
     _, key = await new_key(gateway, name="open", keeps_content=True)
     answer = await post(gateway, "/v1/chat/completions", asked(), key)
     gateway.lane.play(stream(gateway.lane.speaker.events([ANSWER, " in pieces"])))
@@ -82,31 +83,32 @@ async def test_with_the_keys_leave_both_are_kept_and_shown(opened):
 
 
 @pytest.mark.parametrize("makers_leave", [True, False])
-async def test_a_key_keeps_nothing_that_its_maker_does_not(opened, makers_leave):
-    gateway = opened()
+async def test_a_key_keeps_nothing_that_its_maker_does_not(opened_for_all, makers_leave):
+    gateway = opened_for_all(log=LINES)
     _, makers = await new_key(gateway, name="maker", keeps_content=makers_leave)
     made = (await post(gateway, "/api/keys", {"name": "made"}, makers)).json
     await post(gateway, "/v1/chat/completions", asked(), made["secret"])
     await loaded(gateway)
-    assert sql(gateway, "SELECT id FROM contents") == []
+    kept = "SELECT id FROM contents WHERE id IN (SELECT id FROM calls WHERE key = ?)"
+    assert sql(gateway, kept, made["id"]) == []
     assert (await admin(gateway, "PATCH", f"keys/{made['id']}", {"keeps_content": True})).status == 200
     await post(gateway, "/v1/chat/completions", asked(), made["secret"])
     await loaded(gateway)
-    assert len(sql(gateway, "SELECT id FROM contents")) == makers_leave
+    assert len(sql(gateway, kept, made["id"])) == makers_leave
 
 
-async def test_a_caller_who_leaves_and_an_answer_that_breaks_keep_what_there_was(opened):
-    gateway = opened()
-    _, key = await new_key(gateway, name="open", keeps_content=True)
+async def test_an_answer_that_breaks_is_kept_as_far_as_it_came(opened_for_all):
+    gateway = opened_for_all(log=LINES)
+    id_, key = await new_key(gateway, name="open", keeps_content=True)
     speaker = gateway.lane.speaker
     broken = stream([*speaker.opening(), speaker.text(ANSWER)], framing="close")
     gateway.lane.play(broken)
     reader, writer = await begin(gateway, key, tree=asked(stream=True))
     await reader.readuntil(ANSWER.encode())
-    await rows(gateway, outcome="truncated")
+    (row,) = await rows(gateway, key=id_, outcome="truncated")
     await loaded(gateway)
     writer.close()
-    ((question, answer),) = sql(gateway, "SELECT question, answer FROM contents")
+    ((question, answer),) = sql(gateway, "SELECT question, answer FROM contents WHERE id = ?", row["id"])
     assert QUESTION in question
     assert ANSWER in answer
 

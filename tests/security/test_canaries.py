@@ -4,10 +4,10 @@ Items 35 and 36 of the security checklist (docs/security.md). A gateway is run a
 it ever sees is a canary, and in the end all that it said and kept is searched for each of them.
 """
 
-import contextlib
 import json
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 import time
@@ -207,7 +207,7 @@ def upstream_of_its_own():
 
 @pytest.fixture(scope="module")
 def house(upstream_of_its_own, tmp_path_factory):
-    """A gateway to which all of it has happened, and which ended."""
+    """A gateway to which all of it has happened."""
     house = House(upstream_of_its_own, tmp_path_factory.mktemp("canaries"))
     try:
         keys_and_accounts(house)
@@ -301,10 +301,8 @@ def bad_callers(house):
         house.ask("GET", f"/token?id=1&hour=1&key={quote(wrong)}")
         house.admin("POST", "users", {"name": "!", "password": wrong})
     for name in ("stored", "password"):
-        with contextlib.suppress(ConnectionError, AssertionError, Exception):
-            house.ask(
-                "GET", "/v1/models", house.secrets[name], headers=[("Broken header", "x"), ("Transfer-Encoding", "x")]
-            )
+        broken = [("Broken header", house.secrets[name])]
+        assert house.ask("GET", "/v1/models", house.secrets[name], headers=broken).status == 400
 
 
 def operators_look(house):
@@ -447,8 +445,6 @@ def test_item_36_prompts_and_answers_are_not_kept(house):
             data = path.read_bytes()
             assert b"canary-prompt" not in data, path
             assert b"canary-answer" not in data, path
-    import sqlite3
-
     database = sqlite3.connect(house.folder / "data" / "dragoman.db")
     names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     assert {"calls", "contents", "keys", "nodes", "threads"} <= set(names)
@@ -457,7 +453,6 @@ def test_item_36_prompts_and_answers_are_not_kept(house):
         rows = str(database.execute(f"SELECT * FROM {name}").fetchall())
         assert "canary-prompt" not in rows, name
         assert "canary-answer" not in rows, name
-    # Dialects without conversations keep nothing at all: only those three and the messages have some.
     said = database.execute("SELECT count(*) FROM nodes WHERE parts LIKE '%canary-prompt%'").fetchone()[0]
     assert said > 0
     database.close()

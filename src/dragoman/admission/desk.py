@@ -123,13 +123,14 @@ class Desk:
         """Return where those stand who meet these checks; None if nothing is limited."""
         if not checks.has_limits:
             return None
-        now = Now(self._now(), self.clock())
-        requests = [meter.allowance(now.s) for meter in checks.requests]
-        for purse in checks.quotas:
-            pot = purse.pot_at(now)
-            requests.append(Allowance(pot.account.most, pot.left(), max(0.0, pot.ends - now.at)))
-        tokens = [meter.allowance(now.s) for meter in checks.tokens]
-        return Standing(min(requests, key=_tightness, default=None), min(tokens, key=_tightness, default=None))
+        s = self.clock()
+        requests = [meter.allowance(s) for meter in checks.requests]
+        if checks.quotas:
+            now = Now(self._now(), s)
+            for purse in checks.quotas:
+                pot = purse.pot_at(now)
+                requests.append(Allowance(pot.account.most, pot.left(), max(0.0, pot.ends - now.at)))
+        return Standing(_tightest(requests), _tightest([meter.allowance(s) for meter in checks.tokens]))
 
     def accounts(self, holder: str) -> list[Used]:
         """Return what was used of a holder's budgets and daily quotas, as far as this process knows."""
@@ -239,6 +240,10 @@ class Desk:
             is_told = all(not pot.is_known or sums[pot.account.name, pot.window] == pot.used for pot in each)
             if is_told and holding.is_unused(now.s):
                 self._register.forget(holding)
+
+
+def _tightest(allowances: list[Allowance]) -> Allowance | None:
+    return min(allowances, key=_tightness) if len(allowances) > 1 else allowances[0] if allowances else None
 
 
 def _tightness(allowance: Allowance) -> float:

@@ -98,7 +98,8 @@ class Meter:
 
     def allowance(self, now: float) -> Allowance:
         self.check(0, now)
-        remaining = max(0, (self._capacity - self._level) // self._period_ns)
+        remaining = (self._capacity - self._level) // self._period_ns
+        remaining = max(0, remaining)
         return Allowance(self._limit, remaining, self._level / self._limit / _NS)
 
     def _set(self, account: Account) -> None:

@@ -13,6 +13,7 @@ from dragoman.routes import Route, Target
 
 TOKENS_PER_BLOB = 8_192
 """At most this many for an image or document page set, whatever its size: more than any vendor's documented maximum."""
+_BLOBS = (b"base64", b"image", b"audio", b"file", b"document")
 Find = Callable[[str, str, float], Price | None]
 """Provider's name, model asked there, Unix seconds -> its price."""
 
@@ -104,7 +105,8 @@ def _prompt(intent: Ask | Forward, size: int) -> tuple[int, int]:
     if isinstance(intent, Forward):
         return tokens_of(size), size
     body = intent.body
-    if not body or b"base64" in body or b"image" in body or b"audio" in body or b"file" in body or b"document" in body:
+    # Parts that are not text say their type, in every wire; most requests have none.
+    if not body or (b'"type"' in body and any(mark in body for mark in _BLOBS)):
         try:
             request = intent.request()
         except Fault:

@@ -20,7 +20,7 @@ from dragoman.wires.chatgpt_voice import CumulativeTurn
 from dragoman.wires.cors import cors, preflights
 from dragoman.wires.fields import read_object, text_of_query, whole_number
 from dragoman.wires.http_turn import JSON, refusal_headers
-from dragoman.wires.keyed import Keyed
+from dragoman.wires.keyed import Keyed, one_key
 
 WIRE = "backend_api"
 LIMIT = 20
@@ -31,6 +31,7 @@ class _Shape(Keyed):
     """Where the key is shown, and how errors look here."""
 
     def claim(self) -> Secret | None:
+        one_key(self.head)
         value = self.head.get(b"authorization") or b""
         scheme, _, key = value.strip().partition(b" ")
         return Secret(key.strip().decode("latin-1")) if scheme.lower() == b"bearer" and key.strip() else None

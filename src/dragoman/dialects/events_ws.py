@@ -12,11 +12,12 @@ import msgspec
 from dragoman.chat import ChatRequest, Usage
 from dragoman.faults import Fault, Malformed
 from dragoman.legs import Head, Reply
-from dragoman.people import Secret, shown_key
+from dragoman.people import Secret
 from dragoman.ports import Lookup, Mount, Turn
 from dragoman.threads import Place
 from dragoman.wires.events import EventsTurn, Stopping, asked
 from dragoman.wires.fields import text_of_query
+from dragoman.wires.keyed import one_key
 
 WIRE = "events_ws"
 PARALLEL = 32
@@ -86,7 +87,7 @@ class Message:
 
     def claim(self) -> Secret | None:
         query = text_of_query(self.head.query)
-        return shown_key(self.head.get(b"authorization")) or (Secret(query["key"]) if query.get("key") else None)
+        return one_key(self.head, query.get("key", ""))
 
     def receive(self, data: bytes) -> Turn | Lookup:
         self._id = _id_in(data)

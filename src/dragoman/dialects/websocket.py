@@ -10,8 +10,9 @@ from dragoman.chat import Delta, End
 from dragoman.faults import Fault, Malformed
 from dragoman.intents import Say
 from dragoman.legs import Head, Reply
-from dragoman.people import Secret, shown_key
+from dragoman.people import Secret
 from dragoman.ports import Mount, Turn
+from dragoman.wires.keyed import one_key
 from dragoman.wires.prompts import new_or, normalised
 from dragoman.wires.talking import Speaking, question, said_in
 
@@ -30,7 +31,7 @@ class Frame:
         self.head = head
 
     def claim(self) -> Secret | None:
-        return shown_key(self.head.get(b"authorization")) or key_in_query(self.head)
+        return one_key(self.head, key_in_query(self.head))
 
     def receive(self, data: bytes) -> Turn:
         parts = _text(self.head, data).split("$", 3)
@@ -49,10 +50,10 @@ class Frame:
         return Reply(200, [], ERROR if is_mark else ERROR + b"$" + fault.message.encode())
 
 
-def key_in_query(head: Head) -> Secret | None:
+def key_in_query(head: Head) -> str:
     """Return `?key=…` of the handshake: pages cannot set headers on a WebSocket."""
     values = parse_qs(head.query.decode("latin-1")).get("key")
-    return Secret(values[0]) if values and values[0] else None
+    return values[0] if values else ""
 
 
 def _text(head: Head, data: bytes) -> str:

@@ -188,6 +188,8 @@ class Dispatch:
         now = self._now()
         fault.message = _without_secret(fault.message, member)
         fault.detail = _without_secret(fault.detail, member)
+        fault.kind = fault.kind and _without_secret(fault.kind, member)
+        fault.field = fault.field and _without_secret(fault.field, member)
         trial.fault = fault
         trial.call.gave_up(target)
         trial.note(target, member, fault.code, fault.detail)
@@ -359,4 +361,10 @@ class _Trial:
 
 def _without_secret(text: str, member: Member) -> str:
     secret = member.credential.secret.reveal()
-    return text.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else text
+    if len(secret) < SHORTEST_SECRET:
+        return text
+    text = text.replace(secret, "***")
+    # A provider's text is capped: it may end amid the secret.
+    sizes = range(min(len(secret), len(text)), SHORTEST_SECRET // 2 - 1, -1)
+    cut = next((size for size in sizes if text.endswith(secret[:size])), 0)
+    return f"{text[:-cut]}***" if cut else text

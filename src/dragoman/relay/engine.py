@@ -303,8 +303,8 @@ async def _settle(call: Call, outcome: Outcome, status: int, fault: Fault | None
     if call.kept is not None:
         await _keep(call.kept, STATES[outcome])
     call.settle(outcome, status, fault)
-    if outcome != "abandoned":
-        await call.kept_for_good()
+    if outcome != "abandoned" and call.is_durable:
+        await call.durable()
 
 
 async def _keep(kept: Kept, state: State) -> None:

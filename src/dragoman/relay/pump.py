@@ -172,7 +172,8 @@ class Pump:
         if self._call.kept is not None:
             await self._call.kept.end("complete")
         self._call.settle("completed", 200)
-        await self._call.kept_for_good()
+        if self._call.is_durable:
+            await self._call.durable()
         await self._open(None if self._turn.streaming else sum(map(len, pieces)))
         await self._leg.finish(pieces)
 

@@ -176,7 +176,8 @@ class Call:
 
     def gave_up(self, target: Target) -> None:
         """An attempt failed: what the provider reported for it is paid for all the same."""
-        self._stand(self.usage)
+        if self._seat is not None:
+            self._stand(self.usage)
         if self.usage is not None:
             self._extra.append((self.usage, target))
             self.usage = None
@@ -221,10 +222,13 @@ class Call:
         if self.said is not None:
             self._books.ledger.keep(self.said.content(record.id, record.at))
 
-    async def kept_for_good(self) -> None:
-        """Wait until the record is on disk, where the deployment wants that."""
-        if self._books.ledger.is_durable:
-            await self._books.ledger.durable()
+    @property
+    def is_durable(self) -> bool:
+        """Whether the deployment wants the record on disk before the answer ends: then wait for `durable`."""
+        return self._books.ledger.is_durable
+
+    async def durable(self) -> None:
+        await self._books.ledger.durable()
 
     def _used(self, outcome: Outcome) -> Usage:
         usage = self.usage
@@ -251,7 +255,8 @@ class Call:
                 # It is the caller's own bill.
                 cost = 0
         record.cost_micro = cost
-        self._stand(usage)
+        if self._seat is not None:
+            self._stand(usage)
         grant = self._grant
         if grant is None:
             return

@@ -10,20 +10,21 @@ from collections import deque
 from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 from dragoman.chat import Usage
 from dragoman.faults import JournalFull
-from dragoman.records import Entry, Opened, Record
-from dragoman.store.segments import CHUNK_BYTES, HEADER_BYTES, MOST_BYTES, Batch, Scan, Segment, Stretch
+from dragoman.records import Content, Entry, Opened, Record
+from dragoman.store.segments import BATCH_ENTRIES, CHUNK_BYTES, HEADER_BYTES, MOST_BYTES, Batch, Scan, Segment, Stretch
 
 SEGMENT_BYTES = 8 << 20
 RESERVE_BYTES = 64 << 10
 CALL_BYTES = 4 << 10
 """Room that is kept for the record of each open call, beside the reserve; a longer one is cut when there is no more."""
 _CARRY_SEGMENTS = 4
+_FRESH_ENTRIES = BATCH_ENTRIES
 _RETRY_S = 1.0
 _MOST_INT = 2**63 - 1
 _FOLDER = "journal"
@@ -98,6 +99,9 @@ class Journal:
         self._spare: deque[Segment] = deque()
         self._offset = 0
         self._entries = 0
+        # All that is unread as it was appended, from this offset on; None where there was too much of it.
+        self._fresh: list[Record | Content] | None = None
+        self._fresh_from = -1
 
     def open(self) -> None:
         """Find what earlier processes left. Raises OSError."""
@@ -149,21 +153,29 @@ class Journal:
             payload = self._encode(entry)
         except (UnicodeEncodeError, OverflowError):
             payload = self._encode(_encodable(msgspec.to_builtins(entry)))
-        if isinstance(entry, Opened):
-            self._open_call(entry, payload)
-            return
-        size = len(payload) + HEADER_BYTES
-        if isinstance(entry, Record):
-            if size > CALL_BYTES and not self._fits(size):
-                payload = self._encode(_encodable(msgspec.to_builtins(_shortened(entry))))
-        elif not self._fits(size):
+            self._fresh = None
+        kind = type(entry)
+        segment = self._segments[-1]
+        end = segment.end + len(payload) + HEADER_BYTES
+        if end + self._reserve < segment.size and end < self._half and len(payload) < CALL_BYTES:
+            # As below, for nearly all there are: nothing to make room for, and nothing too long.
+            segment.write(payload)
+        elif kind is Opened:
+            self._make_room_for(cast("Opened", entry), payload)
+        elif not self._squeeze(cast("Record | Content", entry), payload):
             self.lost += 1
             return
-        if not self._write(payload):
-            self.lost += 1
-            return
-        if isinstance(entry, Record):
+        if kind is Opened:
+            # Taken out first, so that the calls stand in the order of their segments.
             self._open.pop(entry.id, None)
+            self._open[entry.id] = (cast("Opened", entry), self._segments[-1].number)
+            return
+        if kind is Record:
+            self._open.pop(entry.id, None)
+        if self._fresh is not None:
+            self._fresh.append(cast("Record | Content", entry))
+            if len(self._fresh) > _FRESH_ENTRIES:
+                self._fresh = None
         self._entries += 1
         if self.on_entry is not None:
             told, self.on_entry = self.on_entry, None
@@ -191,10 +203,20 @@ class Journal:
         """Return the oldest part that was not loaded, None if there is none."""
         while self._offset >= self._segments[0].end:
             if len(self._segments) == 1:
+                if self._fresh is None or self._fresh_from != self._offset:
+                    self._fresh, self._fresh_from = [], self._offset
                 return None
             self._loaded.append(self._segments.popleft())
             self._offset = 0
         return Stretch(self.name, self._segments[0], self._offset, self._segments[0].end)
+
+    def fresh(self) -> Batch | None:
+        """Return all that is unread without reading it, if it is still at hand; then only `advance` may follow."""
+        fresh, current = self._fresh, self._segments[-1]
+        if not fresh or self._fresh_from != self._offset or len(self._segments) > 1:
+            return None
+        self._fresh, self._fresh_from = [], current.end
+        return Batch(self.name, fresh, current.number, current.end)
 
     def advance(self, batch: Batch, skipped: int = 0) -> None:
         """Take note that the store has the batch that was read from `unread`, and delete what nobody needs."""
@@ -256,14 +278,25 @@ class Journal:
             self._open.pop(entry.id, None)
         self._entries += not is_loaded
 
-    def _open_call(self, entry: Opened, payload: bytes) -> None:
+    def _make_room_for(self, entry: Opened, payload: bytes) -> None:
+        """Write an intent where room has to be found. Raises JournalFull."""
         if len(payload) > self._most:
             payload = self._encode(_encodable(msgspec.to_builtins(_shortened(entry))))
         if not (self._fits(len(payload) + HEADER_BYTES + CALL_BYTES) and self._write(payload)):
             raise JournalFull(_FULL, detail=self.trouble)
-        # Taken out first, so that the calls stand in the order of their segments.
-        self._open.pop(entry.id, None)
-        self._open[entry.id] = (entry, self._segments[-1].number)
+
+    def _squeeze(self, entry: Record | Content, payload: bytes) -> bool:
+        """Write what follows an intent where room has to be found: a record has it, if need be shortened; what was
+        said may have none. Returns whether it was written.
+        """
+        size = len(payload) + HEADER_BYTES
+        if isinstance(entry, Record):
+            if size > CALL_BYTES and not self._fits(size):
+                payload = self._encode(_encodable(msgspec.to_builtins(_shortened(entry))))
+                self._fresh = None
+        elif not self._fits(size):
+            return False
+        return self._write(payload)
 
     @property
     def _reserve(self) -> int:
@@ -315,6 +348,7 @@ class Journal:
         if self._segments:
             self._segments[-1].seal()
         self._segments.append(self._spare.popleft())
+        self._fresh = None
         self._half = self._segment_bytes // 2
         return True
 

@@ -1,5 +1,6 @@
 """Sessions whose key is shown as the legacy relays' clients show it."""
 
+from dragoman.faults import Malformed
 from dragoman.legs import Head
 from dragoman.people import Secret, shown_key
 
@@ -14,4 +15,13 @@ class Keyed:
         self.head = head
 
     def claim(self) -> Secret | None:
-        return shown_key(self.head.get(b"authorization"))
+        return one_key(self.head)
+
+
+def one_key(head: Head, *others: str) -> Secret | None:
+    """Return the key in `Authorization`, or the one of `others` that is not empty. Raises Malformed if they differ."""
+    found = [shown_key(value) for name, value in head.headers if name == b"authorization"]
+    keys = {key.digest(): key for key in (*found, *map(Secret, others)) if key}
+    if len(keys) > 1:
+        raise Malformed("Two keys that disagree were given.", field="authorization")
+    return next(iter(keys.values()), None)

@@ -83,7 +83,8 @@ def _remaining(allowance: Allowance) -> int:
 
 
 def _reset_s(allowance: Allowance) -> float:
-    return min(max(0.0, allowance.reset_s), RESET_MOST_S)
+    reset_s = allowance.reset_s
+    return reset_s if 0.0 <= reset_s <= RESET_MOST_S else 0.0 if reset_s < 0.0 else RESET_MOST_S
 
 
 def _go_duration(seconds: float) -> bytes:
