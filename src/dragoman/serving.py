@@ -24,6 +24,7 @@ PROBE_WAIT_S = 3.5
 LOOPBACK = "127.0.0.1"
 # A request leaves next to no cycles: looking for them every 700 allocations would cost a tenth of it.
 COLLECT_AFTER = (50_000, 20, 50)
+SWITCH_S = 0.001
 
 
 def on_loop(main: Coroutine[Any, Any, T]) -> T:
@@ -108,6 +109,8 @@ async def _greet(app: App, listening: dict[str, socket.socket]) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
+    # The thread that loads calls into the store must not keep callers waiting for longer.
+    sys.setswitchinterval(SWITCH_S)
 
 
 async def _first_probe(app: App) -> None:

@@ -91,6 +91,8 @@ class Register:
 
     def __init__(self, deployment: Holder, models: Mapping[str, Limits], calendar: Calendar, *, is_sole: bool) -> None:
         self._always = (deployment,) if deployment.limits or deployment.budget else ()
+        self.has_budget = deployment.budget is not None
+        """Whether a budget applies to every call."""
         self._models = {name: Holder(f"model:{name}", limits) for name, limits in models.items() if limits}
         self._calendar = calendar
         self._is_sole = is_sole
@@ -103,11 +105,6 @@ class Register:
 
     def __len__(self) -> int:
         return len(self._holdings)
-
-    @property
-    def has_budget(self) -> bool:
-        """Whether a budget applies to every call."""
-        return any(holder.budget for holder in self._always)
 
     def find(self, principal: Principal, model: str) -> Checks | None:
         """Return the checks of a call, if they were made before and still hold."""

@@ -61,7 +61,10 @@ class Desk:
         """Say whether a call of this principal is paid from a budget, so that its price must be known."""
         if self._register.has_budget:
             return True
-        return any(holder.budget is not None for holder in principal.holders)
+        for holder in principal.holders:  # noqa: SIM110 - twice as fast as `any`, and it is asked at every call
+            if holder.budget is not None:
+                return True
+        return False
 
     def enter(self, principal: Principal, model: str, bound: Bound) -> Grant | None:
         """Take what a call may use; None: only `admit` can say, since the bank must be asked. Never waits.

@@ -50,7 +50,7 @@ class Meter:
 
     def take(self, units: int, now: float) -> int:
         """Take units, whether they are there or not: `check` first. Returns a mark for `give`."""
-        if now * _NS > self._at:
+        if int(now * _NS) > self._at:
             self.check(0, now)
         level, lows, marks = self._level, self._lows, self._marks
         while lows and lows[-1] >= level:

@@ -58,7 +58,8 @@ _ONE = (
     .where(calls.c.id == bindparam("sought"))
 )
 _in_order = itemgetter(*calls.c.keys())
-_INSERT = str(insert(calls).compile(dialect=SQLiteDialect_pysqlite()))
+# A tuple a row: SQLAlchemy's own way through its parameters costs as much as all the rest of a row.
+_INSERT = str(insert(calls).prefix_with("OR IGNORE").compile(dialect=SQLiteDialect_pysqlite()))
 _EQUAL = ("principal", "key", "team", "model", "provider", "dialect", "outcome")
 
 
@@ -140,13 +141,18 @@ def _insert_new(connection: Connection, rows: Mapping[str, dict[str, Any]]) -> C
     if connection.dialect.name == "postgresql":
         ordered = msgspec.json.encode([rows[id_] for id_ in ids]).decode()
         return connection.execute(_INSERT_NEW, {"rows": ordered}).scalars().all()
+    # Nearly always all of them are new; then there is no need to look.
+    trial = connection.begin_nested()
+    if connection.exec_driver_sql(_INSERT, [_in_order(rows[id_]) for id_ in ids]).rowcount == len(ids):
+        trial.commit()
+        return ids
+    trial.rollback()
     known: set[str] = set()
     for start in range(0, len(ids), _PORTION):
         portion = select(calls.c.id).where(calls.c.id.in_(ids[start : start + _PORTION]))
         known.update(connection.execute(portion).scalars())
     new = [id_ for id_ in ids if id_ not in known]
     if new:
-        # A tuple a row: SQLAlchemy's own way through its parameters costs as much as all the rest of a row.
         connection.exec_driver_sql(_INSERT, [_in_order(rows[id_]) for id_ in new])
     return new
 

@@ -24,7 +24,7 @@ RESERVE_BYTES = 64 << 10
 CALL_BYTES = 4 << 10
 """Room that is kept for the record of each open call, beside the reserve; a longer one is cut when there is no more."""
 _CARRY_SEGMENTS = 4
-_FRESH_ENTRIES = BATCH_ENTRIES
+_FRESH_ENTRIES = 2 * BATCH_ENTRIES
 _RETRY_S = 1.0
 _MOST_INT = 2**63 - 1
 _FOLDER = "journal"

@@ -39,7 +39,7 @@ class Loader:
         keep: Callable[[Batch], Awaitable[object]],
         *,
         every_s: float = 0.1,
-        busy_s: float = 0.4,
+        busy_s: float = 0.6,
         retry_s: float = 0.1,
         last_retry_s: float = 5.0,
         now: Callable[[], float] = time.time,

@@ -3,7 +3,6 @@
 import json
 import logging
 import sys
-from collections import deque
 from typing import Any
 
 import msgspec
@@ -12,7 +11,6 @@ from msgspec.structs import asdict
 from dragoman.ports import Note
 from dragoman.records import Record
 
-KEPT = 1000
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
 
 
@@ -38,22 +36,21 @@ def set_up(level: str) -> None:
 
 
 class CallLog:
-    """The last calls, and lines about them."""
+    """Lines about calls and other requests."""
 
     def __init__(self, lines: str) -> None:
-        self.recent: deque[Record] = deque(maxlen=KEPT)
+        self._last = ""
         self._all = lines == "all"
         self._failed = lines != "none"
 
     def settle(self, record: Record) -> None:
-        self.recent.append(record)
+        self._last = record.id
         if self._all or (self._failed and record.outcome != "completed"):
             _write({"event": "call", **line_of(record)})
 
     def note(self, note: Note) -> None:
         # A call that was refused has its line already.
-        is_told = bool(self.recent) and self.recent[-1].id == note.id
-        if self._all and not is_told:
+        if self._all and self._last != note.id:
             _write({"event": "request", **msgspec.to_builtins(note)})
 
 

@@ -24,7 +24,15 @@ def read_usage(tree: Any, tier: Any = None) -> Usage | None:
     """
     if not isinstance(tree, dict):
         return None
-
+    if len(tree) == len(_TOTALS) and tree.keys() == _TOTALS:
+        # Many servers say no more.
+        prompt, completion = tree["prompt_tokens"], tree["completion_tokens"]
+        if (
+            type(prompt) is type(completion) is int
+            and tree["total_tokens"] == prompt + completion
+            and prompt >= 0 <= completion
+        ):
+            return Usage(input=prompt, output=completion, tier=tier_of(tier))
     prompt = count_of(tree, "prompt_tokens") or count_of(tree, "input_tokens")
     completion = count_of(tree, "completion_tokens") or count_of(tree, "output_tokens")
     if not prompt and not completion and not any(name in tree for name in _COUNTS):
@@ -57,6 +65,7 @@ def read_usage(tree: Any, tier: Any = None) -> Usage | None:
     )
 
 
+_TOTALS = {"prompt_tokens", "completion_tokens", "total_tokens"}
 _COUNTS = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
 _KINDS = ("audio_tokens", "image_tokens")
 
