@@ -1,5 +1,6 @@
 """What was taken for one call, and how it is given back or paid."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -48,11 +49,12 @@ class Grant:
         self._counter = counter
         self._checks = checks
         self._is_open = True
-        self._money: list[Pot] = []
-        self._quotas: list[Pot] = []
+        # Many calls take nothing of most kinds, and some last long: nothing is made for these.
+        self._money: Sequence[Pot] = ()
+        self._quotas: Sequence[Pot] = ()
         self._tokens = 0
-        self._asks_marks: list[int] = []
-        self._tokens_marks: list[int] = []
+        self._asks_marks: Sequence[int] = ()
+        self._tokens_marks: Sequence[int] = ()
         self.reserved_micro = 0
 
     @property

@@ -79,46 +79,50 @@ class Dispatch:
     async def answer(self, turn: Turn, route: Route, call: Call, leg: Leg, rest: "Rest | None") -> None:
         """Answer a turn by the first target that can. Raises the fault that ended the last attempt."""
         trial = _Trial(turn, call, leg, rest, drains=route.on_abort == "drain")
-        while not await self._rounds(trial, route):
-            line = trial.line
-            if line is None or UNKNOWN_S > trial.crowded_s > line.wait_s:
-                raise self._no_target(route, trial.crowded_s)
-            if trial.crowded_s < UNKNOWN_S:
-                line.call_in(trial.crowded_s)
-            trial.ticket = await line.wait(turn, call, leg, trial.ticket)
-            trial.turn_at = line
-
-    async def _rounds(self, trial: "_Trial", route: Route) -> bool:
-        """Try all targets. Returns whether one answered; False after that too where nobody could be asked."""
-        trial.line, trial.crowded_s = None, NOT_CROWDED_S
-        targets = plan.ordered(route)
-        try:
-            for number in range(self._attempts):
-                if number:
-                    if not targets or trial.count >= self._attempts or not self._may_retry(trial):
+        while True:
+            trial.line, trial.crowded_s = None, NOT_CROWDED_S
+            targets = plan.ordered(route)
+            try:
+                for number in range(self._attempts):
+                    if number:
+                        if not targets or trial.count >= self._attempts or not self._may_retry(trial):
+                            break
+                        await asyncio.sleep(retry.pause_s(number))
+                    before = trial.count
+                    left = []
+                    for target in targets:
+                        if await self._try(target, trial):
+                            return
+                        if isinstance(trial.fault, PASSING):
+                            left.append(target)
+                    targets = left
+                    if trial.count == before:
                         break
-                    await asyncio.sleep(retry.pause_s(number))
-                before = trial.count
-                left = []
-                for target in targets:
-                    if await self._try(target, trial):
-                        return True
-                    if isinstance(trial.fault, PASSING):
-                        left.append(target)
-                targets = left
-                if trial.count == before:
-                    break
-        finally:
-            if trial.retrying:
-                self.budget.give()
-                trial.retrying = False
-            if trial.turn_at is not None:
-                # The turn was not used here: it is the next one's.
-                trial.turn_at.queue.free()
-                trial.turn_at = None
-        if trial.fault is not None:
-            raise trial.fault
-        return False
+            finally:
+                self._give_back(trial)
+            if trial.fault is not None:
+                raise trial.fault
+            await self._wait_in_line(trial, route)
+
+    def _give_back(self, trial: "_Trial") -> None:
+        """Return what was taken so that targets could be tried."""
+        if trial.retrying:
+            self.budget.give()
+            trial.retrying = False
+        if trial.turn_at is not None:
+            # The turn was not used here: it is the next one's.
+            trial.turn_at.queue.free()
+            trial.turn_at = None
+
+    async def _wait_in_line(self, trial: "_Trial", route: Route) -> None:
+        """Nobody could be asked: wait for a turn where there is a line. Raises Busy, NoTarget, and as the queue does."""
+        line = trial.line
+        if line is None or UNKNOWN_S > trial.crowded_s > line.wait_s:
+            raise self._no_target(route, trial.crowded_s)
+        if trial.crowded_s < UNKNOWN_S:
+            line.call_in(trial.crowded_s)
+        trial.ticket = await line.wait(trial.turn, trial.call, trial.leg, trial.ticket)
+        trial.turn_at = line
 
     def _may_retry(self, trial: "_Trial") -> bool:
         if not trial.retrying:

@@ -7,7 +7,7 @@ and never shown.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import cast
 
 import msgspec
@@ -25,7 +25,7 @@ from dragoman.faults import (
     SlowReader,
     WrongMethod,
 )
-from dragoman.intents import Ask, Count, Forward, Recite, Say, Stop
+from dragoman.intents import Ask, Count, Forward, Recite, Say, Stop, Wish
 from dragoman.legs import Head, Leg, Reply, Script
 from dragoman.people import Principal
 from dragoman.ports import Lookup, Mount, Note, Session, Talk, Turn
@@ -159,22 +159,27 @@ class Engine:
 
     # --- the intents
 
-    async def _do(self, found: Turn | Lookup, visit: Visit, rest: Rest | None) -> None:
-        intent, leg, principal = found.intent, visit.leg, visit.principal
+    def _do(self, found: Turn | Lookup, visit: Visit, rest: Rest | None) -> Awaitable[None]:
+        """Return what is to be awaited: a coroutine less for each of a thousand streams."""
+        intent, leg = found.intent, visit.leg
         match intent:
             case Ask() | Forward():
-                await self._ask(cast("Turn", found), intent, visit, rest)
+                return self._ask(cast("Turn", found), intent, visit, rest)
             case Say():
-                await self._say(cast("Talk", found), intent, visit)
+                return self._say(cast("Talk", found), intent, visit)
             case Count():
-                await self._count(found, intent, visit)
+                return self._count(found, intent, visit)
             case Recite(script):
                 self._note(leg, script.status)
-                await _recite(script, leg)
+                return _recite(script, leg)
             case Stop(label):
-                await self._answer(leg, cast("Lookup", found).answer(leg.stop(label)))
+                return self._answer(leg, cast("Lookup", found).answer(leg.stop(label)))
             case _:
-                await self._answer(leg, cast("Lookup", found).answer(await self._lookups.find(intent, principal)))
+                return self._look_up(cast("Lookup", found), visit)
+
+    async def _look_up(self, found: Lookup, visit: Visit) -> None:
+        wish = cast("Wish", found.intent)
+        await self._answer(visit.leg, found.answer(await self._lookups.find(wish, visit.principal)))
 
     async def _answer(self, leg: Leg, reply: Reply) -> None:
         self._note(leg, reply.status)

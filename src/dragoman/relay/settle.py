@@ -6,8 +6,8 @@ from typing import Protocol
 
 import msgspec
 
-from dragoman.admission.desk import Bound, Desk, Grant
-from dragoman.admission.till import Till
+from dragoman.admission.desk import Desk, Grant
+from dragoman.admission.till import NOTHING, Till
 from dragoman.chat import Usage, tokens_of
 from dragoman.faults import Fault, JournalFull
 from dragoman.intents import Ask, Count, Forward
@@ -52,17 +52,23 @@ class Call:
     """
 
     __slots__ = (
+        "_at",
         "_books",
+        "_caller",
         "_extra",
         "_grant",
-        "_limiting",
+        "_id",
+        "_model",
+        "_mount",
         "_prompt_tokens",
-        "_record",
+        "_queued_ms",
         "_seat",
         "_seat_charges",
         "_seat_left",
         "_settled",
         "_started",
+        "_streamed",
+        "_wire",
         "asked",
         "attempts",
         "bound",
@@ -78,20 +84,25 @@ class Call:
     )
 
     def __init__(self, books: Books, id_: str, principal: Principal, mount: Mount, wire: str, model: str) -> None:
-        caller = Caller(principal.name, principal.key, principal.team, principal.tags)
         self._books = books
-        self._record = Record(id_, time.time(), caller, mount.dialect, wire, model)
+        self._id = id_
+        self._at = time.time()
+        self._mount = mount
+        self._wire = wire
+        self._model = model
+        self._caller = Caller(principal.name, principal.key, principal.team, principal.tags)
+        self._queued_ms = 0
+        self._streamed = False
         self._started = time.monotonic()
         self._settled = False
         self._grant: Grant | None = None
-        self._limiting = mount.limiting
         self._prompt_tokens = 0
-        self._extra: list[tuple[Usage, Target]] = []
+        self._extra: tuple[tuple[Usage, Target], ...] = ()
         self._seat: Grant | None = None
         self._seat_left: Callable[[], None] | None = None
         self._seat_charges: tuple[Charge, ...] = ()
         self.principal = principal
-        self.bound = Bound(0, 0, 0)
+        self.bound = NOTHING.bound
         self.attempts: list[Attempt] = []
         self.asked = False
         self.drained = False
@@ -110,25 +121,24 @@ class Call:
 
         Raises TooMany, OverBudget, Overloaded, JournalFull; then nothing is reserved, and the refusal is settled.
         """
-        books, record, principal = self._books, self._record, self.principal
+        books, principal = self._books, self.principal
         desk = books.desk
-        record.streamed = isinstance(intent, Ask) and intent.stream
+        self._streamed = isinstance(intent, Ask) and intent.stream
         try:
-            quote = books.till.quote(intent, route, record.at, size, budgeted=desk.has_budget(principal))
+            quote = books.till.quote(intent, route, self._at, size, budgeted=desk.has_budget(principal))
             grant = desk.enter(principal, route.name, quote.bound)
             if grant is None:
                 grant = await desk.admit(principal, route.name, quote.bound)
-                record.queued_ms = self.elapsed_ms()
+                self._queued_ms = self.elapsed_ms()
             self._grant = grant
             self.bound = quote.bound
             self._prompt_tokens = quote.prompt_tokens
-            record.reserved_micro = grant.reserved_micro
             books.ledger.open(
                 Opened(
-                    record.id,
-                    record.at,
-                    record.caller,
-                    record.dialect,
+                    self._id,
+                    self._at,
+                    self._caller,
+                    self._mount.dialect,
                     route.name,
                     quote.prompt_tokens,
                     quote.prompt_micro,
@@ -148,14 +158,15 @@ class Call:
     def headers(self) -> Headers:
         """Write where the caller stands with its limits, in its dialect's own names."""
         grant = self._grant
-        if grant is None or not grant.has_limits or self._limiting is None:
+        limiting = self._mount.limiting
+        if grant is None or not grant.has_limits or limiting is None:
             return []
         standing = grant.standing
-        return self._limiting(standing, time.time()) if standing else []
+        return limiting(standing, time.time()) if standing else []
 
     def waited(self, seconds: float) -> None:
         """Count time in a provider's queue."""
-        self._record.queued_ms += int(seconds * 1000)
+        self._queued_ms += int(seconds * 1000)
 
     # --- meanwhile
 
@@ -179,7 +190,7 @@ class Call:
         if self._seat is not None:
             self._stand(self.usage)
         if self.usage is not None:
-            self._extra.append((self.usage, target))
+            self._extra += ((self.usage, target),)
             self.usage = None
 
     def unseat(self) -> None:
@@ -206,12 +217,21 @@ class Call:
         if self._settled or self.drained:
             return
         self._settled = True
-        record = self._record
-        record.outcome = outcome
-        record.status = status
-        record.code = fault.code if fault else ""
-        record.attempts = self.attempts
-        record.usage = self._used(outcome)
+        record = Record(
+            self._id,
+            self._at,
+            self._caller,
+            self._mount.dialect,
+            self._wire,
+            self._model,
+            outcome,
+            fault.code if fault else "",
+            status,
+            self._used(outcome),
+            self.attempts,
+            self._queued_ms,
+            streamed=self._streamed,
+        )
         record.total_ms = self.elapsed_ms()
         if self.first_byte_at is not None:
             record.first_byte_ms = int((self.first_byte_at - self._started) * 1000)
@@ -260,6 +280,7 @@ class Call:
         grant = self._grant
         if grant is None:
             return
+        record.reserved_micro = grant.reserved_micro
         if self.asked:
             charges = grant.settle(cost, usage.prompt_tokens + usage.completion_tokens)
             record.charges = charges + self._seat_charges

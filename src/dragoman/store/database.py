@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from dragoman.faults import Misconfigured, StoreFailed
+from dragoman.store.schema import speak_postgresql
 
 SQLITE_FILE = "dragoman.db"
 BUSY_S = 5.0
@@ -142,6 +143,7 @@ def _keep_journal(connection: Any) -> None:
 def _postgresql(url: URL) -> Database:
     if find_spec("psycopg") is None:
         raise Misconfigured("PostgreSQL needs the package psycopg[binary]")
+    speak_postgresql()
     engine = create_engine(
         url,
         connect_args={name: value for name, value in _PATIENCE.items() if name not in url.query},

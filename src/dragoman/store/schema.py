@@ -40,7 +40,13 @@ threads = Table(
 # Databases use a partial index only where its condition is in the statement as it stands here, not as a parameter.
 is_leased = threads.c.run != literal_column("''")
 Index("threads_by_update", threads.c.owner, threads.c.updated, threads.c.id)
-Index("threads_leased", threads.c.id, sqlite_where=is_leased, postgresql_where=is_leased)
+leased = Index("threads_leased", threads.c.id, sqlite_where=is_leased)
+
+
+def speak_postgresql() -> None:
+    """Say in PostgreSQL's words too which rows an index holds: as they are said, SQLAlchemy loads its dialect."""
+    leased.dialect_options["postgresql"]["where"] = is_leased
+
 
 # `parts` is JSON text, not a JSON type: PostgreSQL's knows no NUL.
 nodes = Table(
