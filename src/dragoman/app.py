@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import socket
@@ -57,6 +58,9 @@ from dragoman.wires.oidc import build_issuer
 
 if TYPE_CHECKING:
     from dragoman.net.grpc_host import GrpcHost
+
+
+log = logging.getLogger("dragoman")
 
 
 class Ports(msgspec.Struct, frozen=True):
@@ -122,9 +126,19 @@ class App:
         self.engine = Engine(self._knowledge(), dispatch, books, server.max_body_bytes)
         gauges(self.kept, self.lanes)
         lives = (self.prober, self.talks, self.directory, self.desk, self.kept)
-        self.tasks += [asyncio.get_running_loop().create_task(each.run()) for each in lives]
+        for each in lives:
+            task = asyncio.get_running_loop().create_task(each.run())
+            task.add_done_callback(self._ended)
+            self.tasks.append(task)
         quiet_uvicorn()
-        return self._listen(ports)
+        self.server = self._listen(ports)
+        return self.server
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """What runs beside the requests ends with the process, or something is wrong: then nothing new is taken."""
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("a part of the gateway has failed, so it ends", exc_info=task.exception())
+            self.server.should_exit = True
 
     async def stop(self) -> None:
         """End children and background tasks; what is in the journal is loaded as far as the store takes it."""

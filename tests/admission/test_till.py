@@ -48,7 +48,12 @@ def test_the_dearest_target_is_reserved_with_a_token_a_byte_and_the_longest_answ
 
 @pytest.mark.parametrize(
     ("fields", "outputs", "tokens"),
-    [({"max_tokens": 7}, {}, 7), ({"max_tokens": 7, "choices": 3}, {}, 21), ({}, {"m": 50}, 50), ({}, {"other": 50}, 1000)],
+    [
+        ({"max_tokens": 7}, {}, 7),
+        ({"max_tokens": 7, "choices": 3}, {}, 21),
+        ({}, {"m": 50}, 50),
+        ({}, {"other": 50}, 1000),
+    ],
 )
 def test_the_longest_answer_is_what_was_asked_for_each_choice_else_what_is_configured(fields, outputs, tokens):
     assert quote(till(**outputs), ask(b"", ChatRequest([]), **fields)).bound.micro == 32 * 3 + tokens * 15

@@ -115,7 +115,7 @@ class Dispatch:
             trial.turn_at = None
 
     async def _wait_in_line(self, trial: "_Trial", route: Route) -> None:
-        """Nobody could be asked: wait for a turn where there is a line. Raises Busy, NoTarget, and as the queue does."""
+        """Nobody could be asked: wait for a turn where there is a line. Raises Busy, NoTarget, or as the queue does."""
         line = trial.line
         if line is None or UNKNOWN_S > trial.crowded_s > line.wait_s:
             raise self._no_target(route, trial.crowded_s)

@@ -16,6 +16,7 @@ log = logging.getLogger("dragoman.providers")
 PROBE_S = 3.0
 AGAIN_WHEN_DOWN_S = 10.0
 AGAIN_WHEN_UP_S = 300.0
+MOST_BREAKERS = 1000
 
 
 class Lane:
@@ -37,8 +38,9 @@ class Lane:
     def breaker(self, model: str) -> Breaker:
         """Return the breaker of a model here; one for all models that a caller may have made up."""
         if model not in self._breakers:
-            if len(self._breakers) >= 1000:
-                self._breakers.clear()
+            if len(self._breakers) >= MOST_BREAKERS:
+                # Callers may make up names; what is known to fail is not forgotten for that.
+                self._breakers = {name: breaker for name, breaker in self._breakers.items() if breaker.is_open}
             self._breakers[model] = Breaker()
         return self._breakers[model]
 
