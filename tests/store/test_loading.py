@@ -83,7 +83,9 @@ def start(tmp_path, clock):
     def start_(rows, segment_bytes=256 << 10, keep=None):
         journal = Journal(tmp_path, "one", segment_bytes=segment_bytes, now=clock)
         journal.open()
-        return journal, Loader(journal, keep or rows.keep, every_s=0.001, retry_s=0.001, last_retry_s=0.004, now=clock)
+        return journal, Loader(
+            journal, keep or rows.keep, every_s=0.001, busy_s=0.001, retry_s=0.001, last_retry_s=0.004, now=clock
+        )
 
     return start_
 
