@@ -14,7 +14,7 @@ from gateway import CREDENTIALS, House
 from upstream import KINDS, Signal, close, head, hold, pause, stream, unary
 
 CONNECT_S = 0.3
-FIRST_BYTE_S = 0.6
+FIRST_BYTE_S = 1.5
 BENCH_S = 1.0
 CANARY = "canary-7c1f org-Zx81k2 account of Example Ltd"
 UNREACHABLE = ["refused", "no_such_host", "untrusted", "not_tls", "black_hole"]
