@@ -96,3 +96,9 @@ def test_no_key_of_a_section_is_left_out(found):
             inner = [t for t in (hint, *get_args(hint)) if isinstance(t, type) and issubclass(t, msgspec.Struct)]
             key = f"{section}.{leaf}"
             assert key in found or (inner and any(row.startswith(f"{key}.") for row in found)), key
+
+
+def test_prices_of_the_operators_own_are_shown(tmp_path):
+    (tmp_path / "dragoman.toml").write_text('[[prices]]\nmodel = "m"\ninput = "0.15"\noutput = "0.60"\n')
+    shown = {row.key: row.value for row in effective(load(folder=tmp_path, environment={}))}
+    assert (shown["prices[0].model"], shown["prices[0].input"]) == ("m", "0.15")

@@ -38,6 +38,7 @@ def serve(config: Path | None, host: str | None, port: int | None, data: str | N
 def check(config: Path | None) -> None:
     """Validate the configuration; exit 2 and say where it is wrong."""
     settings = _load(config, {})
+    from dragoman.accounting import deployment_of, prices_of, zone_of
     from dragoman.building import build_provider, routes_of, tls_context
     from dragoman.wires.oidc import build_issuer
 
@@ -52,6 +53,10 @@ def check(config: Path | None) -> None:
     if settings.auth.oidc:
         build_issuer(settings.auth.oidc, settings.oidc_secret())
     tls_context(settings.server)
+    settings.hash_secret()
+    zone_of(settings)
+    deployment_of(settings)
+    prices_of(settings)
     names = ", ".join(f"{row.name} ({row.kind})" for row in settings.providers)
     click.echo(f"The configuration is good. Providers: {names}.")
 

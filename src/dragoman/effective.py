@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from dragoman.errands import Setting
-from dragoman.sections import ModelSettings, ProviderSettings
+from dragoman.sections import ProviderSettings
 from dragoman.settings import SECTIONS, Settings
 
 _SECRET = re.compile(r"(?:.*_)?(?:keys?|secret|token|password|credentials?|url|proxy|headers|traces)")
@@ -27,8 +27,9 @@ def effective(settings: Settings) -> list[Setting]:
         rows += _section(settings, section, getattr(settings, section))
     for number, provider in enumerate(settings.providers):
         rows += _provider(settings, f"providers[{number}]", provider)
-    for number, model in enumerate(settings.models):
-        rows += _model(settings, f"models[{number}]", model)
+    for table in ("models", "prices"):
+        for number, row in enumerate(getattr(settings, table)):
+            rows += _row(settings, f"{table}[{number}]", row, table)
     return rows
 
 
@@ -54,9 +55,9 @@ def _provider(settings: Settings, name: str, provider: ProviderSettings) -> Iter
             yield _setting(settings, key, value, name, "providers", hidden=is_hidden)
 
 
-def _model(settings: Settings, name: str, model: ModelSettings) -> Iterator[Setting]:
-    for leaf in model.__struct_fields__:
-        yield _setting(settings, f"{name}.{leaf}", getattr(model, leaf), name, "models")
+def _row(settings: Settings, name: str, row: msgspec.Struct, table: str) -> Iterator[Setting]:
+    for leaf in row.__struct_fields__:
+        yield _setting(settings, f"{name}.{leaf}", getattr(row, leaf), name, table)
 
 
 def _setting(settings: Settings, key: str, value: Any, *around: str, hidden: bool = False) -> Setting:

@@ -152,3 +152,14 @@ def test_good_check_prints_no_secret(folder):
     code, out, err = run(["check"], folder, {"CANARY": "sk-canary-2"})
     assert code == 0, err
     assert "canary-" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [('budget = "-5"', "money.budget"), ('zone = "Mars"', "no time zone 'Mars'")]
+)
+def test_money_that_cannot_be_counted_is_found_by_check(tmp_path, line, said):
+    (tmp_path / "dragoman.toml").write_text(f"[money]\n{line}\n")
+    code, _, err = run(["check"], tmp_path)
+    assert code == 2
+    assert said in err
+    assert "dragoman.toml, line 2" in err

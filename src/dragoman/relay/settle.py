@@ -187,8 +187,7 @@ class Call:
 
     def gave_up(self, target: Target) -> None:
         """An attempt failed: what the provider reported for it is paid for all the same."""
-        if self._seat is not None:
-            self._stand(self.usage)
+        self._stand(self.usage)
         if self.usage is not None:
             self._extra += ((self.usage, target),)
             self.usage = None
@@ -275,8 +274,7 @@ class Call:
                 # It is the caller's own bill.
                 cost = 0
         record.cost_micro = cost
-        if self._seat is not None:
-            self._stand(usage)
+        self._stand(usage)
         grant = self._grant
         if grant is None:
             return
