@@ -6,6 +6,10 @@ from gateway import Gateway, House
 from upstream import Upstream
 
 
+def pytest_addoption(parser):
+    parser.addoption("--screens", action="store_true", help="renew the pictures of the page in docs/screens")
+
+
 @pytest.fixture(scope="session")
 def upstream():
     running = Upstream()

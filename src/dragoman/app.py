@@ -23,11 +23,22 @@ from dragoman.admission.login import Logins
 from dragoman.admission.office import Office, Views
 from dragoman.admission.passwords import Passwords
 from dragoman.admission.queue import FairQueue
+from dragoman.admission.sessions import Sessions
+from dragoman.admission.spending import Spending
 from dragoman.admission.tokens import Tokens
 from dragoman.bookkeeping import Bookkeeping
-from dragoman.building import atlas_of, build_provider, gate_of, master_key, routes_of, tls_context
+from dragoman.building import (
+    atlas_of,
+    build_provider,
+    gate_of,
+    master_key,
+    passes_of,
+    routes_of,
+    tls_context,
+)
 from dragoman.effective import effective
 from dragoman.faults import Misconfigured, StoreFailed
+from dragoman.intents import Listeners, ReadListeners, ReadMetrics
 from dragoman.legs import Leg, Patience
 from dragoman.mounting import MESSAGES, all_mounts, http_rows, http_table, message_table, parted
 from dragoman.net.child import Keeper
@@ -44,7 +55,7 @@ from dragoman.relay.elsewhere import Holdings
 from dragoman.relay.engine import Engine, Knowledge
 from dragoman.relay.lanes import Lane, Prober
 from dragoman.relay.lines import Line
-from dragoman.relay.lookups import Lookups
+from dragoman.relay.lookups import Lookups, Reads
 from dragoman.relay.pool import Pool
 from dragoman.relay.retry import Budget
 from dragoman.relay.settle import Books
@@ -52,7 +63,7 @@ from dragoman.relay.talks import Talks
 from dragoman.routes import Credential
 from dragoman.sections import ProviderSettings
 from dragoman.settings import Settings
-from dragoman.showing import gauges, journal, pool
+from dragoman.showing import Checker, gauges, journal, pool
 from dragoman.store import open_store
 from dragoman.wires.oidc import build_issuer
 
@@ -64,10 +75,11 @@ log = logging.getLogger("dragoman")
 
 
 class Ports(msgspec.Struct, frozen=True):
-    """Further HTTP ports: `lines` serves NDJSON alone, `admin` what is for operators."""
+    """Further ports: `lines` serves NDJSON alone, `admin` what is for operators, `websocket` WebSocket of any path."""
 
     lines: int | None = None
     admin: int | None = None
+    websocket: int | None = None
 
 
 class App:
@@ -83,6 +95,7 @@ class App:
         self.prices = prices_of(settings)
         self.zone = zone_of(settings)
         self.hash_key = read_hash_key(self.folder, settings.hash_secret())
+        self.passes = passes_of(self.hash_key)
         run = secrets.token_hex(8)
         durable = settings.journal.sync == "grouped"
         self.store = open_store(settings.store_url(), self.folder, run, sole=sole, durable=durable)
@@ -132,6 +145,8 @@ class App:
             self.tasks.append(task)
         quiet_uvicorn()
         self.server = self._listen(ports)
+        is_secure = bool(server.tls_cert)
+        self.listeners = Listeners(ports.websocket, server.grpc_port or None, ports.lines, ports.admin, is_secure)
         return self.server
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -183,10 +198,15 @@ class App:
         tokens = Tokens(settings.compat_secret("secret_key"), own)
         oidc = settings.auth.oidc
         issuer = build_issuer(oidc, settings.oidc_secret()) if oidc else None
-        gate = gate_of(settings, self.master, tokens, self.directory, settings.limits)
+        gate = gate_of(settings, self.master, tokens, self.directory, settings.limits, self.passes)
         logins = Logins(self.store, tokens, issuer, self.upstream)
-        lookups = Lookups(self.atlas, gate, self.store, logins, self._office(), self.kept.metrics)
+        is_secure = bool(settings.server.tls_cert)
+        sessions = Sessions(gate, logins, tokens, self.passes, self.store, is_secure=is_secure)
+        lookups = Lookups(self.atlas, gate, self.store, logins, self._office(), self._reads(), sessions=sessions)
         return Knowledge(gate, self.atlas, lookups, self.talks, Holdings(self.store))
+
+    def _reads(self) -> Reads:
+        return {ReadMetrics: self.kept.metrics.write, ReadListeners: lambda: self.listeners}
 
     def _office(self) -> Office:
         """Make what answers operators."""
@@ -196,6 +216,8 @@ class App:
             pool=lambda: pool(self.lanes, kinds, self.kept.metrics, clock()),
             settings=lambda: effective(self.settings),
             journal=lambda: journal(self.kept),
+            spent=Spending(self.store.bank, self.zone, time.time).of,
+            check=Checker(self.lanes, self.prober).check,
         )
         smith = Keysmith(self.store.keyring, self.directory, self.hash_key, time.time)
         return Office(smith, self.store.books, self.store, Passwords(), views)

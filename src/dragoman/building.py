@@ -1,5 +1,6 @@
 """The parts of a gateway, each made from the settings. Part of the assembly; `app` puts them together."""
 
+import hmac
 import importlib
 import pkgutil
 import secrets
@@ -12,7 +13,7 @@ import msgspec
 
 from dragoman.admission.directory import Directory
 from dragoman.admission.gate import Gate
-from dragoman.admission.tokens import Tokens
+from dragoman.admission.tokens import Passes, Tokens
 from dragoman.faults import Misconfigured
 from dragoman.people import MASTER, Principal, Secret
 from dragoman.ports import Provider
@@ -114,10 +115,11 @@ def gate_of(
     tokens: Tokens,
     directory: Directory,
     default_limits: Limits = NO_LIMITS,
+    passes: Passes | None = None,
 ) -> Gate:
     """Make the gate that knows every configured key, and asks the directory for the stored ones.
 
-    `default_limits` are those of each owner of a token for whom there is no row.
+    `default_limits` are those of each owner of a token for whom there is no row; `passes` lets the page in.
     """
     keys = {directory.digest(master_secret): MASTER}
     kinds: dict[bytes, str] = {}
@@ -135,7 +137,17 @@ def gate_of(
             keys[directory.digest(compat)] = principal
             kinds[directory.digest(compat)] = kind
     doors, own_keys = settings.auth.anonymous, settings.compat.bring_your_own_key
-    return Gate(keys, kinds, tokens, directory, doors, own_keys=own_keys, default_limits=default_limits)
+    return Gate(keys, kinds, tokens, directory, doors, own_keys=own_keys, default_limits=default_limits, passes=passes)
+
+
+def passes_of(hash_key: bytes) -> Passes:
+    """Make what signs the page's sessions: with a key that all processes of a database derive from theirs."""
+    return Passes(hmac.digest(hash_key, b"dragoman page sessions", "sha256"))
+
+
+def login_link(url: str, passes: Passes) -> str:
+    """Make a link that logs the operator in once. Its code is a fragment, which no server and no log ever sees."""
+    return f"{url}/#/login/{passes.make_link().reveal()}"
 
 
 def atlas_of(settings: Settings, routes: list[Route]) -> Atlas:

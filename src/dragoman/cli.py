@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dragoman import __version__, key_commands, usage_commands, user_commands
+from dragoman import __version__, key_commands, link_commands, usage_commands, user_commands
 from dragoman.faults import Misconfigured
 from dragoman.settings import Settings, load
 from dragoman.user_commands import CONFIG, DATA
@@ -96,7 +96,7 @@ def extras(config: Path | None) -> None:
         click.echo("local")
 
 
-for module in (user_commands, key_commands, usage_commands):
+for module in (user_commands, key_commands, usage_commands, link_commands):
     for command in module.commands:
         cli.add_command(command)
 

@@ -40,8 +40,31 @@ class KeyFields(msgspec.Struct, frozen=True, kw_only=True):
         return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not UNSET}
 
 
+class Spent(msgspec.Struct, frozen=True):
+    """What was spent of a budget in the window that it is in, as far as the store knows. `resets`: when the next
+    begins, None for a budget in total.
+    """
+
+    micro: int = 0
+    resets: int | None = None
+
+
+class KeyFound(msgspec.Struct, frozen=True):
+    """A key, and what was spent of its budget."""
+
+    key: Key
+    spent: Spent = Spent()
+
+
+class TeamFound(msgspec.Struct, frozen=True):
+    """A team, and what was spent of its budget."""
+
+    team: Team
+    spent: Spent = Spent()
+
+
 class ListKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """Keys by id, those behind `after`."""
+    """Keys by id, those behind `after`; found are `KeyFound`s."""
 
     after: str = ""
     limit: int = 100
@@ -58,11 +81,15 @@ class MakeKey(msgspec.Struct, frozen=True):
 
 
 class ReadKey(msgspec.Struct, frozen=True):
+    """Found is a `KeyFound`."""
+
     id: str
     own: bool = False
 
 
 class ChangeKey(msgspec.Struct, frozen=True):
+    """Found is a `KeyFound`."""
+
     id: str
     fields: KeyFields
     own: bool = False
@@ -86,14 +113,15 @@ class FreshKey(msgspec.Struct, frozen=True):
 
     key: Key
     secret: Secret
+    spent: Spent = Spent()
 
 
 class ListTeams(msgspec.Struct, frozen=True):
-    """All teams, by name."""
+    """All teams, by name; found are `TeamFound`s."""
 
 
 class PutTeam(msgspec.Struct, frozen=True):
-    """Make a team, or put other limits and another budget in place of its own."""
+    """Make a team, or put other limits and another budget in place of its own; found is a `TeamFound`."""
 
     team: Team
 
@@ -103,7 +131,10 @@ class DropTeam(msgspec.Struct, frozen=True):
 
 
 class ListAccounts(msgspec.Struct, frozen=True):
-    """The names of all local accounts."""
+    """The names of local accounts, those behind `after`."""
+
+    after: str = ""
+    limit: int = 100
 
 
 class MakeAccount(msgspec.Struct, frozen=True):
@@ -134,6 +165,27 @@ class ReadCall(msgspec.Struct, frozen=True):
 
     id: str
     own: bool = False
+
+
+class CheckCredential(msgspec.Struct, frozen=True):
+    """Would this be a good credential for a provider of the configuration? It is tried at once, and kept nowhere.
+    Found is a `CredentialCheck`.
+    """
+
+    provider: str
+    credential: Secret
+
+
+class CredentialCheck(msgspec.Struct, frozen=True):
+    """What a provider said to a credential: the `models` that it lists, or why not (`code` and `message` of the
+    fault), after `ms`.
+    """
+
+    is_good: bool
+    models: tuple[str, ...] = ()
+    code: str = ""
+    message: str = ""
+    ms: int = 0
 
 
 class ReadState(msgspec.Struct, frozen=True):
@@ -169,8 +221,9 @@ class TargetState(msgspec.Struct, frozen=True):
 
 
 class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider as this process sees it. `failed_share`, `first_byte_ms` (the middle and the slowest hundredth) and
-    `total_ms` are of its recent calls, None before the first; `waiting` requests stand in its queue.
+    """A provider as this process sees it. `failed_share`, `first_byte_ms` (the middle and the slowest hundredth),
+    `between_chunks_ms` and `total_ms` are of its recent calls, None before the first; `waiting` requests stand in its
+    queue.
     """
 
     name: str
@@ -180,6 +233,7 @@ class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[TargetState, ...] = ()
     failed_share: float | None = None
     first_byte_ms: tuple[float, float] | None = None
+    between_chunks_ms: tuple[float, float] | None = None
     total_ms: tuple[float, float] | None = None
     waiting: int = 0
 
@@ -223,5 +277,6 @@ Errand = (
     | ListCalls
     | ReadCall
     | ReadState
+    | CheckCredential
 )
 """What `dragoman.admission.office.Office` answers."""

@@ -1,6 +1,7 @@
 """What a caller may want: a closed set, made by dialects and matched by the engine."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
@@ -133,6 +134,71 @@ class Login(msgspec.Struct):
     refresh: bool = False
 
 
+class OpenSession(msgspec.Struct):
+    """A login at the page by exactly one of these: the code of a link that logs in once, a key, or a name and its
+    password. Found is a `PageSession` with its cookie and a first token.
+    """
+
+    link: Secret | None = None
+    key: Secret | None = None
+    name: str = ""
+    password: Secret | None = None
+
+
+class ReadSession(msgspec.Struct):
+    """Whose session a cookie is; found is a `PageSession` without cookie and token."""
+
+    cookie: Secret
+
+
+class RenewToken(msgspec.Struct):
+    """A token for the page of this session; `csrf` is what the page was told when it read its session. Found is a
+    `PageSession` with a token.
+    """
+
+    cookie: Secret
+    csrf: Secret
+
+
+class PageToken(msgspec.Struct, frozen=True):
+    """What the page shows as its key until `expires` (Unix seconds)."""
+
+    secret: Secret
+    expires: float
+
+
+class PageSession(msgspec.Struct, frozen=True):
+    """A session of the page: whose it is, and what proves that a request of it came from the page itself.
+
+    `cookie` is there if it is to be set, and lasts until `expires` (Unix seconds). It is no key anywhere else.
+    `is_secure`: callers come by TLS.
+    """
+
+    principal: str
+    role: Literal["user", "admin"]
+    csrf: Secret
+    expires: float
+    cookie: Secret | None = None
+    token: PageToken | None = None
+    is_secure: bool = False
+
+
+class ReadListeners(msgspec.Struct):
+    """Where else this gateway listens; found is `Listeners`."""
+
+
+class Listeners(msgspec.Struct, frozen=True):
+    """Ports beside the main one, None where nothing listens: WebSocket of any path, gRPC, NDJSON alone, operators.
+    `is_secure`: they speak TLS.
+    """
+
+    websocket: int | None = None
+    grpc: int | None = None
+    lines: int | None = None
+    admin: int | None = None
+    is_secure: bool = False
+
+
 class ListThreads(msgspec.Struct):
     """Conversations of this key's owner, the latest first. `never_none`: make an empty one if there is none."""
 
@@ -184,6 +250,10 @@ Wish = (
     | Recite
     | Mint
     | Login
+    | OpenSession
+    | ReadSession
+    | RenewToken
+    | ReadListeners
     | ListThreads
     | ReadThread
     | RenameThread

@@ -42,7 +42,7 @@ def parted(mounts: Iterable[Mount], settings: Settings, port: int | None) -> tup
     where the configuration says that it may be public.
     """
     server, mounts = settings.server, list(mounts)
-    apart = [mount for mount in mounts if mount.role == "admin" or mount.path == "*"]
+    apart = [mount for mount in mounts if mount.role == "admin" or mount.path == "*" or mount.everywhere]
     is_safe = is_loopback(server.host) or bool(server.tls_cert) or settings.admin.public
     if port is None and is_safe:
         return mounts, []

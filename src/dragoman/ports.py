@@ -124,7 +124,8 @@ class Mount(msgspec.Struct, frozen=True):
     `needs`: only where a provider of that name is configured, and then instead of the mount that needs none.
     `parallel`: how many messages of one connection are answered at once; further ones wait in order,
     but for those of which `urgent` is true. `channel`: they carry the name of their connection as `:channel`.
-    `stays`: on a listener of its own, which `[compat] server_port` opens, this is there. `role`: who may.
+    `stays`: on a listener of its own, which `[compat] server_port` opens, this is there; `everywhere`: on the
+    operators' own port too. `role`: who may.
     `dialect` is the module's name, filled in by the assembly. `limiting` writes a standing (at a Unix time) as headers
     in this dialect's own names; None: in the standard's.
     """
@@ -142,6 +143,7 @@ class Mount(msgspec.Struct, frozen=True):
     urgent: Callable[[bytes], bool] | None = None
     channel: bool = False
     stays: bool = False
+    everywhere: bool = False
     role: Literal["user", "admin"] = "user"
     dialect: str = ""
     limiting: Callable[[Standing, float], Headers] | None = None

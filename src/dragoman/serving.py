@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 import uvloop
 
 from dragoman.app import App, Ports
-from dragoman.building import tls_context
+from dragoman.building import login_link, tls_context
 from dragoman.faults import Misconfigured
 from dragoman.people import Principal
+from dragoman.sections import Server
 from dragoman.settings import Settings
 from dragoman.watch.log import set_up
 
@@ -42,7 +43,7 @@ def run(settings: Settings) -> int:
     app = App(settings, sole=True)
     listening = {"http": bind(given.host, given.port)}
     if given.websocket_port:
-        listening["ws"] = bind(given.host, given.websocket_port, "server.websocket_port")
+        listening["websocket"] = bind(given.host, given.websocket_port, "server.websocket_port")
     if settings.admin.port is not None:
         listening["admin"] = bind(LOOPBACK, settings.admin.port, "admin.port")
     if settings.compat.server_port is not None:
@@ -65,11 +66,12 @@ def bind(host: str, port: int, setting: str = "--port") -> socket.socket:
 
 
 async def _serve(app: App, listening: dict[str, socket.socket]) -> int:
-    ports = {name: listening[name].getsockname()[1] for name in ("lines", "admin") if name in listening}
+    ports = {name: each.getsockname()[1] for name, each in listening.items() if name != "http"}
     try:
         server = await app.start(Ports(**ports))
-        await app.listen_for_messages(listening.get("ws"))
-        serving = asyncio.ensure_future(server.serve(sockets=[s for name, s in listening.items() if name != "ws"]))
+        await app.listen_for_messages(listening.get("websocket"))
+        served = [each for name, each in listening.items() if name != "websocket"]
+        serving = asyncio.ensure_future(server.serve(sockets=served))
         probing = asyncio.ensure_future(_greet(app, listening))
         await serving
         probing.cancel()
@@ -78,8 +80,16 @@ async def _serve(app: App, listening: dict[str, socket.socket]) -> int:
     return 0
 
 
+def page_url(server: Server) -> str:
+    """Return where this machine finds the page of a gateway that listens as it is configured."""
+    return f"http{'s' if server.tls_cert else ''}://{_address(server.host, server.port)}"
+
+
 def _shown(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
+    return _address(*listening.getsockname()[:2])
+
+
+def _address(host: str, port: int) -> str:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104 - only compared
     return f"{shown}:{port}"
 
@@ -89,8 +99,8 @@ async def _greet(app: App, listening: dict[str, socket.socket]) -> None:
     secure = "s" if app.settings.server.tls_cert else ""
     url = f"http{secure}://{_shown(listening['http'])}"
     _say(f"Dragoman listens on {url} (OpenAI, Anthropic, and the legacy relays; what there is: {url}/docs)")
-    if "ws" in listening:
-        _say(f"  ws{secure}://{_shown(listening['ws'])} (WebSocket: the legacy text protocol, JSON at /v1/ws)")
+    if "websocket" in listening:
+        _say(f"  ws{secure}://{_shown(listening['websocket'])} (WebSocket: the legacy text protocol, JSON at /v1/ws)")
     if app.grpc is not None:
         tls = " with TLS" if secure else ""
         _say(f"  {app.settings.server.host}:{app.grpc.port} (gRPC{tls}: chat.Chat, dragoman.v1.Chat)")
@@ -104,6 +114,7 @@ async def _greet(app: App, listening: dict[str, socket.socket]) -> None:
         _say(f"  {mark} provider {lane.name}: {lane.state}")
     origin = app.folder / "master.key"
     _say(f"  key{' (new)' if app.master_is_new else ''}, kept in {origin}: {app.master.reveal()}")
+    _say(f"Open the page (this link logs in once): {login_link(url, app.passes)}")
     _say("Paste this:\n" + curl_line(url, app.master.reveal(), app.atlas.default()))
     # What start-up made lives as long as the process: collections need not look at it.
     gc.collect()

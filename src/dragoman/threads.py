@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from dragoman.chat import Part, Role, Text, Think
+from dragoman.chat import Part, Role, Text, Think, ToolResult, ToolUse
 
 State = Literal["pending", "complete", "cancelled", "broken"]
 
@@ -18,7 +18,7 @@ State = Literal["pending", "complete", "cancelled", "broken"]
 class Node(msgspec.Struct, frozen=True):
     """One message. `depth` counts from 1 below the root; `state` says how an answer ended (pending: it has not).
 
-    `model` is the public model that answered.
+    `model` is the public model that answered, `request` the id of the request in which it did.
     """
 
     id: str
@@ -30,6 +30,7 @@ class Node(msgspec.Struct, frozen=True):
     at: float
     state: State = "complete"
     model: str = ""
+    request: str = ""
 
     @property
     def text(self) -> str:
@@ -55,6 +56,7 @@ class Opening(msgspec.Struct, frozen=True):
     `parent` "" means the current node. Without `parts` the question `parent` is answered once more.
     `question` is an id that the caller chose for its message; "" has one made. `tokens` is the room there is for
     the history with the question, counted by `weight`: older turns are left out whole, question and answers.
+    `request` is the id of the request, which the answer keeps.
     """
 
     owner: str
@@ -64,6 +66,7 @@ class Opening(msgspec.Struct, frozen=True):
     question: str = ""
     model: str = ""
     tokens: int = 8192
+    request: str = ""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -184,7 +187,8 @@ class Accounts(Protocol):
     async def put_account(self, name: str, digest: str) -> bool:
         """Make an account or change its password. Returns whether it is new."""
 
-    async def accounts(self) -> list[str]: ...
+    async def accounts(self, after: str = "", limit: int | None = None) -> list[str]:
+        """List names in order, without regard to case: those behind `after`, and no more than `limit`."""
 
     async def drop_account(self, name: str) -> bool:
         """Returns whether there was one."""
@@ -212,10 +216,21 @@ TOKENS_PER_OTHER = 1_200
 def weight(parts: Sequence[Part]) -> int:
     """Estimate the tokens that a message takes in a model's context; rather too many than too few.
 
-    Rule (docs/conversations.md): bytes of its text in UTF-8 over three, plus eight, plus 1,200 for each part that
-    is neither text nor a model's thoughts, which are not sent. English takes four bytes a token and is counted a
-    third too high, Chinese three.
+    Rule (docs/conversations.md): bytes of its text and of calls of tools in UTF-8 over three, plus eight, plus 1,200
+    for each image or file. A model's thoughts are not sent. English takes four bytes a token and is counted a third
+    too high, Chinese three.
     """
-    text = sum(len(part.text.encode()) for part in parts if isinstance(part, Text))
-    others = sum(not isinstance(part, Text | Think) for part in parts)
-    return -(-text // BYTES_PER_TOKEN) + TOKENS_PER_NODE + TOKENS_PER_OTHER * others
+    size, others = 0, 0
+    for part in parts:
+        match part:
+            case Text(text):
+                size += len(text.encode())
+            case ToolUse(_, name, arguments):
+                size += len(name.encode()) + len(arguments.encode())
+            case ToolResult(_, inner):
+                others += weight(inner)
+            case Think():
+                pass
+            case _:
+                others += TOKENS_PER_OTHER
+    return -(-size // BYTES_PER_TOKEN) + TOKENS_PER_NODE + others

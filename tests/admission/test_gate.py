@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from dragoman.admission.drafts import KeyChange, KeyDraft
 from dragoman.admission.gate import WRONG_SECRETS_A_MINUTE, Gate
 from dragoman.admission.hashing import hashed
-from dragoman.admission.tokens import Tokens
+from dragoman.admission.tokens import Kind, Passes, Tokens
 from dragoman.faults import Fault, Forbidden, TooMany, Unauthenticated
 from dragoman.people import MASTER, Principal, Secret
 from dragoman.ports import Mount
@@ -273,3 +273,60 @@ async def test_a_key_of_ours_that_is_over_is_told_to_no_provider(gate, office, c
     found.pop("foreign")
     for secret in found.values():
         assert refusal(gate(own_keys=True), secret, OWN)[0] is Unauthenticated
+
+
+# --- the page --------------------------------------------------------------------------------------------------
+
+
+class Untouched(Passes):
+    """What nobody may ask."""
+
+    def read(self, kind, token):
+        raise AssertionError(f"{token} was read as a {kind}")
+
+
+def gate_with(office, passes: Passes, *, own_keys: bool = False) -> Gate:
+    principals = {hashed(Secret(key), HASH_KEY): who for key, who in KEYS.items()}
+    kinds = {hashed(Secret(key), HASH_KEY): kind for key, kind in KINDS.items()}
+    tokens = Tokens(Secret(SECRET), b"own")
+    return Gate(principals, kinds, tokens, office.directory, ("ask",), own_keys=own_keys, passes=passes)
+
+
+async def test_a_key_is_never_tried_as_the_pages(office):
+    gate = gate_with(office, Untouched(b"p" * 32))
+    _, stored = await office.smith.create(KeyDraft(), MASTER)
+    assert gate.admit(Secret("right-key"), PLAIN).name == "me"
+    assert gate.admit(stored, PLAIN).key
+    for wrong in ("wrong", "one.dot", "with.three.dots.", "dgk_" + "x" * 43):
+        assert refusal(gate, Secret(wrong))[0] is Unauthenticated
+    with pytest.raises(AssertionError, match="was read"):
+        gate.admit(Secret("with.two.dots"), PLAIN)
+
+
+def test_a_cookie_is_a_wrong_key_and_no_providers(office):
+    passes = Passes(b"p" * 32)
+    gate = gate_with(office, passes, own_keys=True)
+    made, _ = passes.make(Kind.SESSION, "master")
+    assert refusal(gate, made, OWN) == refusal(gate, made) == refusal(gate, Secret("wrong"))
+    assert refusal(gate, made, DOOR) == refusal(gate, Secret("wrong"))
+    assert gate.admit(Secret("a.providers.key"), OWN).own_key is not None
+
+
+def test_a_page_that_is_over_tells_no_provider_its_key(office, clock):
+    passes = Passes(b"p" * 32, clock)
+    gate = gate_with(office, passes, own_keys=True)
+    made, given = passes.make(Kind.PAGE, "master")
+    assert gate.admit(made, OWN) is MASTER
+    clock.now = given.exp
+    assert refusal(gate, made, OWN) == refusal(gate, Secret("wrong"))
+
+
+async def test_who_logs_in_is_named_without_the_key(office):
+    gate = gate_with(office, Passes(b"p" * 32))
+    _, stored = await office.smith.create(KeyDraft(), MASTER)
+    for key in (Secret("right-key"), Secret(SECRET), stored):
+        subject = gate.subject(key)
+        assert key.reveal() not in subject
+        assert gate.represented(subject) == gate.admit(key, PLAIN)
+        # What the database has of a key lets nobody in: it is no key itself.
+        assert refusal(gate, Secret(subject.removeprefix("key:")))[0] is Unauthenticated

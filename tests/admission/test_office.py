@@ -1,5 +1,7 @@
 """Errands over a real store: who may have what done, and whose it is."""
 
+from zoneinfo import ZoneInfo
+
 import msgspec
 import pytest
 
@@ -8,12 +10,22 @@ from dragoman.admission.directory import Directory
 from dragoman.admission.keysmith import Keysmith
 from dragoman.admission.office import Office, Views
 from dragoman.admission.passwords import Passwords
+from dragoman.admission.spending import Spending
 from dragoman.chat import Usage
-from dragoman.errands import JournalState, KeyFields, ProviderState, Setting
+from dragoman.errands import (
+    CredentialCheck,
+    JournalState,
+    KeyFields,
+    KeyFound,
+    ProviderState,
+    Setting,
+    Spent,
+    TeamFound,
+)
 from dragoman.faults import Conflict, Forbidden, Malformed, NotFound
 from dragoman.keys import Team
 from dragoman.people import MASTER, Principal, Secret
-from dragoman.records import Attempt, Caller, Content, Record
+from dragoman.records import Attempt, Caller, Charge, Content, Record
 from dragoman.standing import Budget, Limits
 from dragoman.store import open_store
 from dragoman.usage import CallQuery, UsageQuery
@@ -23,6 +35,8 @@ HASH_KEY = b"h" * 32
 POOL = (ProviderState(name="openai", kind="openai", state="up"),)
 SETTINGS = (Setting("server.port", "8000", "default"),)
 JOURNAL = JournalState(lag_bytes=0, lag_s=0.0)
+CHECKED = CredentialCheck(is_good=True, models=("gpt-4o",), ms=3)
+DAY = int(NOW) // 86_400 * 86_400
 OPERATORS_ERRANDS = [
     errands.ListKeys(),
     errands.MakeKey(KeyFields()),
@@ -42,6 +56,7 @@ OPERATORS_ERRANDS = [
     errands.ReadState("pool"),
     errands.ReadState("settings"),
     errands.ReadState("journal"),
+    errands.CheckCredential("openai", Secret("sk-1")),
 ]
 
 
@@ -52,9 +67,15 @@ class House:
         self.store = open_store("", folder, "test", now=lambda: NOW)
         self.directory = Directory(self.store.keyring, HASH_KEY, lambda: NOW)
         keysmith = Keysmith(self.store.keyring, self.directory, HASH_KEY, lambda: NOW)
-        views = Views(lambda: POOL, lambda: SETTINGS, lambda: JOURNAL)
+        spending = Spending(self.store.bank, ZoneInfo("UTC"), lambda: NOW)
+        self.checked = []
+        views = Views(lambda: POOL, lambda: SETTINGS, lambda: JOURNAL, spending.of, self.check)
         self.passwords = Passwords()
         self.office = Office(keysmith, self.store.books, self.store, self.passwords, views)
+
+    async def check(self, provider, credential):
+        self.checked.append((provider, credential.reveal()))
+        return CHECKED
 
     async def do(self, wish, principal=MASTER):
         return await self.office.find(wish, principal)
@@ -95,6 +116,10 @@ def call(id_, principal, key="", provider="openai"):
     )
 
 
+def spending(id_, *charges):
+    return msgspec.structs.replace(call(id_, "key:x"), charges=[Charge(*charge) for charge in charges])
+
+
 # --- operators ------------------------------------------------------------------------------------------------
 
 
@@ -114,14 +139,15 @@ async def test_an_operators_errand_is_for_nobody_else(house, wish):
     assert await house.do(errands.ListKeys()) == before
     assert list(await house.do(errands.ListTeams())) == []
     assert await house.do(errands.ListAccounts()) == []
+    assert house.checked == []
 
 
 async def test_keys_are_made_changed_turned_and_deleted(house):
     fresh = await house.do(errands.MakeKey(KeyFields(name="ci", budget=Budget(5, "day"), limits=Limits(parallel=1))))
     assert (fresh.key.name, fresh.key.budget, fresh.key.maker) == ("ci", Budget(5, "day"), "")
     assert house.directory.find(fresh.secret).key == fresh.key.id
-    assert await house.do(errands.ReadKey(fresh.key.id)) == fresh.key
-    changed = await house.do(errands.ChangeKey(fresh.key.id, KeyFields(budget=None, disabled=True)))
+    assert await house.do(errands.ReadKey(fresh.key.id)) == KeyFound(fresh.key, fresh.spent)
+    changed = (await house.do(errands.ChangeKey(fresh.key.id, KeyFields(budget=None, disabled=True)))).key
     assert (changed.budget, changed.disabled, changed.limits) == (None, True, Limits(parallel=1))
     assert house.directory.find(fresh.secret) is None
     await house.do(errands.ChangeKey(fresh.key.id, KeyFields(disabled=False)))
@@ -136,15 +162,17 @@ async def test_keys_are_made_changed_turned_and_deleted(house):
 async def test_lists_of_keys_are_read_page_by_page(house):
     made = sorted([(await house.holder(name=str(number)))[0].id for number in range(3)])
     first = await house.do(errands.ListKeys(limit=2))
-    assert [key.id for key in first] == made[:2]
-    assert [key.id for key in await house.do(errands.ListKeys(after=first[-1].id, limit=2))] == made[2:]
+    assert [row.key.id for row in first] == made[:2]
+    assert [row.key.id for row in await house.do(errands.ListKeys(after=first[-1].key.id, limit=2))] == made[2:]
 
 
 async def test_teams_are_put_and_dropped(house):
     team = Team(name="research", budget=Budget(9, "month"))
-    assert await house.do(errands.PutTeam(team)) == team
+    put = await house.do(errands.PutTeam(team))
+    assert put.team == team
+    assert await house.do(errands.ListTeams()) == [put]
     key, _ = await house.holder(team="research")
-    assert [k.id for k in await house.do(errands.ListKeys(team="research"))] == [key.id]
+    assert [row.key.id for row in await house.do(errands.ListKeys(team="research"))] == [key.id]
     with pytest.raises(Conflict):
         await house.do(errands.DropTeam("research"))
     await house.do(errands.DropKey(key.id))
@@ -171,6 +199,10 @@ async def test_accounts_are_made_once_and_kept_as_digests(house):
         await house.do(errands.MakeAccount("ADA", Secret("another password")))
     assert await house.store.account("ada") == digest
     assert await house.do(errands.ListAccounts()) == ["Ada"]
+    for name in ("bob", "Carl"):
+        await house.store.put_account(name, digest)
+    assert await house.do(errands.ListAccounts(limit=2)) == ["Ada", "bob"]
+    assert await house.do(errands.ListAccounts("BOB", 2)) == ["Carl"]
     await house.do(errands.DropAccount("ada"))
     with pytest.raises(NotFound):
         await house.do(errands.DropAccount("ada"))
@@ -199,6 +231,33 @@ async def test_the_state_is_what_those_say_who_run_it(house):
     assert found == [POOL, SETTINGS, JOURNAL]
 
 
+async def test_a_credential_is_tried_where_it_is_said(house):
+    assert await house.do(errands.CheckCredential("openai", Secret("sk-1"))) == CHECKED
+    assert house.checked == [("openai", "sk-1")]
+
+
+async def test_budgets_say_what_was_spent_of_them_and_when_they_begin_anew(house):
+    key, ann = await house.holder(name="ann", budget=Budget(100, "day"))
+    below, _ = await house.holder(by=ann, own=True, budget=Budget(50))
+    free, _ = await house.holder(name="free")
+    await house.do(errands.PutTeam(Team(name="blue", budget=Budget(9, "hour"))))
+    await house.write_down(
+        spending("r1", (f"key:{key.id}/money.day", DAY, 7), (f"key:{below.id}/money.total", 0, 5)),
+        spending("r2", (f"key:{key.id}/money.day", DAY, 4), ("team:blue/money.hour", int(NOW) // 3600 * 3600, 2)),
+        spending("yesterday", (f"key:{key.id}/money.day", DAY - 86_400, 1000)),
+    )
+    found = {row.key.id: row.spent for row in await house.do(errands.ListKeys())}
+    assert found == {key.id: Spent(11, DAY + 86_400), below.id: Spent(5), free.id: Spent()}
+    assert await house.do(errands.ListTeams()) == [
+        TeamFound(Team(name="blue", budget=Budget(9, "hour")), Spent(2, (int(NOW) // 3600 + 1) * 3600))
+    ]
+    assert [row.spent for row in await house.do(errands.ListKeys(own=True), ann)] == [Spent(5)]
+    assert (await house.do(errands.ReadKey(key.id, own=True), ann)).spent == Spent(11, DAY + 86_400)
+    assert (await house.do(errands.RotateKey(key.id, 0.0))).spent == Spent(11, DAY + 86_400)
+    changed = await house.do(errands.ChangeKey(key.id, KeyFields(budget=Budget(100, "month"))))
+    assert changed.spent.micro == 0, "another window is another account"
+
+
 # --- whoever has a key ----------------------------------------------------------------------------------------
 
 
@@ -217,7 +276,7 @@ async def test_item_16_a_key_below_another_never_has_more_than_it(house):
         with pytest.raises(Forbidden) as caught:
             await house.do(wish, ann)
         assert caught.value.field == next(iter(fields))
-    assert await house.do(errands.ReadKey(below.id)) == below
+    assert (await house.do(errands.ReadKey(below.id))).key == below
 
 
 @pytest.mark.parametrize(
@@ -255,9 +314,9 @@ async def test_item_14_what_is_not_below_ones_own_key_is_not_there(house):
             with pytest.raises(NotFound):
                 await house.do(wish, ann)
     assert list(await house.do(errands.ListKeys(own=True), ann)) == []
-    assert await house.do(errands.ListKeys(own=True), bob) == [below]
-    assert await house.do(errands.ReadKey(ann_key.id, own=True), ann) == ann_key
-    assert {key.id for key in await house.do(errands.ListKeys())} == {ann_key.id, bob_key.id, below.id}
+    assert await house.do(errands.ListKeys(own=True), bob) == [KeyFound(below)]
+    assert await house.do(errands.ReadKey(ann_key.id, own=True), ann) == KeyFound(ann_key)
+    assert {row.key.id for row in await house.do(errands.ListKeys())} == {ann_key.id, bob_key.id, below.id}
 
 
 async def test_an_operator_has_no_more_rights_over_its_own_keys_than_anybody(house):

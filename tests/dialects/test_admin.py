@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import msgspec
 import pytest
 from asked import read, session
 from described import Document
@@ -12,7 +13,19 @@ from dragoman import errands
 from dragoman.chat import Usage
 from dragoman.dialects import admin, own_keys
 from dragoman.dialects.documents import gateway
-from dragoman.errands import CredentialState, FreshKey, JournalState, ProviderState, Setting, Sums, TargetState
+from dragoman.errands import (
+    CredentialCheck,
+    CredentialState,
+    FreshKey,
+    JournalState,
+    KeyFound,
+    ProviderState,
+    Setting,
+    Spent,
+    Sums,
+    TargetState,
+    TeamFound,
+)
 from dragoman.faults import Forbidden, Malformed, NotFound
 from dragoman.keys import Key, Team
 from dragoman.people import Secret
@@ -22,6 +35,7 @@ from dragoman.usage import MOST_ROWS, CallQuery, CallRow, UsageQuery, UsageRow, 
 
 DOCUMENT = Document(gateway())
 SECRET = "dgk_" + "s" * 39
+CHECK = "/api/admin/pool/openai/check"
 KEY = Key(
     id="k1",
     digest=b"DIGEST-OF-THE-KEY-IN-THE-STORE--",
@@ -37,6 +51,7 @@ KEY = Key(
     limits=Limits(parallel=4),
     budget=Budget(12_500_000, "day"),
 )
+FOUND = KeyFound(KEY, Spent(7, 1_800_057_600))
 CALL = CallRow(
     id="r1",
     at=1_800_000_000.5,
@@ -77,7 +92,18 @@ OWN_CALL = {
     *("id", "at", "key", "dialect", "wire", "model", "outcome", "code", "status", "streamed", "tokens", "estimated"),
     *("cost_micro", "queued_ms", "first_byte_ms", "total_ms"),
 }
-BEHIND = {"principal", "team", "tags", "provider", "target", "credential", "tier", "reserved_micro", "attempts"}
+BEHIND = {
+    "principal",
+    "team",
+    "tags",
+    "provider",
+    "target",
+    "credential",
+    "tier",
+    "route",
+    "reserved_micro",
+    "attempts",
+}
 SUM = {"calls", "failed", "estimated", "unpriced", "cost_micro", "tokens"}
 
 
@@ -191,6 +217,7 @@ def test_refusals_are_not_kept_by_caches_and_have_the_shape_of_openai():
         ("PUT", "/api/admin/teams/research", b"", errands.PutTeam(Team(name="research"))),
         ("DELETE", "/api/admin/teams/research", b"", errands.DropTeam("research")),
         ("GET", "/api/admin/users", b"", errands.ListAccounts()),
+        ("GET", "/api/admin/users?after=ada&limit=2", b"", errands.ListAccounts("ada", 2)),
         ("DELETE", "/api/admin/users/ada", b"", errands.DropAccount("ada")),
         ("GET", "/api/admin/usage", b"", errands.ReadUsage(UsageQuery())),
         (
@@ -385,6 +412,10 @@ def test_what_cannot_be_asked_is_refused_by_name(method, path, body, field):
         ("DELETE", "/api/admin/users/a/b"),
         ("GET", "/api/admin/requests/"),
         ("GET", "/api/admin/requests/a/b"),
+        ("POST", "/api/admin/pool/openai"),
+        ("POST", "/api/admin/pool/openai/check/"),
+        ("POST", "/api/admin/pool/a/b/check"),
+        ("POST", "/api/admin/pool/openai/reset"),
         ("GET", "/api/requests/..%2f..%2fadmin"),
     ],
 )
@@ -396,10 +427,11 @@ def test_there_is_nothing_else(method, path):
 
 
 def test_item_15_a_key_is_shown_field_by_field_and_never_its_digest():
-    shown = said(KEY, "GET", f"{KEYS}/k1", path=f"{KEYS}/{{key_id}}")
-    own = said(KEY, "GET", "/api/keys/k1", path="/api/keys/{key_id}")
+    shown = said(FOUND, "GET", f"{KEYS}/k1", path=f"{KEYS}/{{key_id}}")
+    own = said(FOUND, "GET", "/api/keys/k1", path="/api/keys/{key_id}")
     assert (set(shown), set(own)) == (ANY_KEY, OWN_KEY)
-    assert shown["budget"] == {"micro": 12_500_000, "window": "day"}
+    budget = {"micro": 12_500_000, "window": "day", "spent_micro": 7, "resets": 1_800_057_600}
+    assert (shown["budget"], own["budget"]) == (budget, budget)
     assert shown["limits"] == {
         "requests_per_minute": None,
         "tokens_per_minute": None,
@@ -412,12 +444,13 @@ def test_item_15_a_key_is_shown_field_by_field_and_never_its_digest():
 
 
 def test_a_secret_is_in_the_answers_that_make_one_and_in_no_other():
-    fresh = FreshKey(KEY, Secret(SECRET))
+    fresh = FreshKey(KEY, Secret(SECRET), Spent(7, 1_800_057_600))
     made = said(fresh, "POST", KEYS, {})
     turned = said(fresh, "POST", f"{KEYS}/k1/rotate", path=f"{KEYS}/{{key_id}}/rotate")
     own = said(fresh, "POST", "/api/keys", {})
     assert {value["secret"] for value in (made, turned, own)} == {SECRET}
     assert (set(made), set(own)) == (ANY_KEY | {"secret"}, OWN_KEY | {"secret"})
+    assert {value["budget"]["spent_micro"] for value in (made, turned, own)} == {7}
     assert at("POST", KEYS, {}).answer(fresh).status == 201
 
 
@@ -427,11 +460,11 @@ def test_what_holds_for_tokens_has_no_secret():
 
 
 def test_a_list_goes_on_where_it_ended():
-    assert said([KEY], "GET", f"{KEYS}?limit=1") == {
-        "keys": [said(KEY, "GET", f"{KEYS}/k1", path=f"{KEYS}/{{key_id}}")],
+    assert said([FOUND], "GET", f"{KEYS}?limit=1") == {
+        "keys": [said(FOUND, "GET", f"{KEYS}/k1", path=f"{KEYS}/{{key_id}}")],
         "next": "k1",
     }
-    assert said([KEY], "GET", f"{KEYS}?limit=2")["next"] is None
+    assert said([FOUND], "GET", f"{KEYS}?limit=2")["next"] is None
     assert said([], "GET", "/api/keys?limit=1") == {"keys": [], "next": None}
 
 
@@ -505,6 +538,7 @@ def test_the_pool_shows_credentials_by_four_characters():
         credentials=(CredentialState("u7Kd", 2, 4.25, "upstream_busy"), CredentialState("aaaa")),
         targets=(TargetState("gpt-4o", 1.5), TargetState("o3")),
         failed_share=0.25,
+        between_chunks_ms=(1.5, 8.0),
         total_ms=(10.0, 90.0),
     )
     [row] = said([state], "GET", "/api/admin/pool")["providers"]
@@ -514,6 +548,39 @@ def test_the_pool_shows_credentials_by_four_characters():
     ]
     assert [(t["model"], t["state"]) for t in row["targets"]] == [("gpt-4o", "open"), ("o3", "closed")]
     assert (row["first_byte_ms"], row["total_ms"]) == (None, {"median": 10.0, "p99": 90.0})
+    assert row["between_chunks_ms"] == {"median": 1.5, "p99": 8.0}
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        CredentialCheck(is_good=True, models=("gpt-4o", "o3"), ms=12),
+        CredentialCheck(is_good=False, code="upstream_credential", message="No.", ms=3),
+    ],
+)
+def test_a_checked_credential_is_told_as_it_was_found(found):
+    value = said(found, "POST", CHECK, {"credential": SECRET}, path="/api/admin/pool/{provider}/check")
+    assert value == {**msgspec.structs.asdict(found), "models": list(found.models)}
+
+
+def test_a_credential_is_a_secret_from_the_first():
+    wish = at("POST", "/api/admin/pool/my%20gpu/check", {"credential": SECRET}).intent
+    assert isinstance(wish, errands.CheckCredential)
+    assert (wish.provider, wish.credential.reveal()) == ("my gpu", SECRET)
+    assert SECRET not in repr(wish)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a\nb", "a\r\nx-evil: 1", "a\x00", "a\x7fb", "a\x85b", " a", "a ", "schlüssel€", "\u2028", "a" * 8_193]
+)
+def test_what_no_header_can_carry_is_no_credential(text):
+    fault = fault_of("POST", CHECK, {"credential": text})
+    assert (fault.status, fault.field) == (400, "credential")
+    assert text.strip() in ("", "a") or text not in fault.message
+
+
+def test_a_credential_may_have_any_letter_of_latin_1():
+    assert at("POST", CHECK, {"credential": "pässwörd ÿ"}).intent.credential.reveal() == "pässwörd ÿ"
 
 
 def test_a_setting_that_is_a_secret_is_not_shown_even_if_it_gets_here():
@@ -529,7 +596,8 @@ def test_the_journal_says_how_far_the_store_is_behind():
 
 
 def test_users_are_names_and_nothing_else():
-    assert said(["ada"], "GET", "/api/admin/users") == {"users": [{"name": "ada"}]}
+    assert said(["ada"], "GET", "/api/admin/users") == {"users": [{"name": "ada"}], "next": None}
+    assert said(["ada"], "GET", "/api/admin/users?limit=1")["next"] == "ada"
     body = {"name": "ada", "password": "correct horse"}
     assert said("ada", "POST", "/api/admin/users", body) == {"name": "ada"}
 
@@ -537,6 +605,7 @@ def test_users_are_names_and_nothing_else():
 def test_a_team_is_shown_as_it_was_put():
     body = {"limits": {"parallel": 2}, "budget": {"amount": "250.00", "window": "month"}}
     team = at("PUT", "/api/admin/teams/t", body).intent.team
-    shown = said(team, "PUT", "/api/admin/teams/t", body, path="/api/admin/teams/{team}")
-    assert shown["budget"] == {"micro": 250_000_000, "window": "month"}
-    assert said([team], "GET", "/api/admin/teams") == {"teams": [shown]}
+    found = TeamFound(team, Spent(9))
+    shown = said(found, "PUT", "/api/admin/teams/t", body, path="/api/admin/teams/{team}")
+    assert shown["budget"] == {"micro": 250_000_000, "window": "month", "spent_micro": 9, "resets": None}
+    assert said([found], "GET", "/api/admin/teams") == {"teams": [shown]}

@@ -18,7 +18,7 @@ from described import Document
 from openapi_spec_validator import validate
 
 from dragoman import __version__, dialects, faults
-from dragoman.dialects.documents import SHEETS, gateway, legacy_b
+from dragoman.dialects.documents import SHELF, gateway, legacy_b
 from gateway import KEY
 
 DOCUMENTS = {"gateway": Document(gateway()), "system B": Document(legacy_b())}
@@ -171,7 +171,7 @@ KINDS |= {"/api-yaml": "application/yaml", "/docs/assets/swagger-ui.css": "text/
 KINDS |= {f"/docs/assets/{name}.js": "text/javascript" for name in ("start", "swagger-ui-bundle")}
 
 
-@pytest.mark.parametrize("path", SHEETS)
+@pytest.mark.parametrize("path", SHELF.paths)
 def test_a_sheet_needs_no_key_and_is_what_it_says(ask, path):
     answer = ask(path, Origin="http://elsewhere.example")
     assert answer.status == 200
@@ -182,7 +182,7 @@ def test_a_sheet_needs_no_key_and_is_what_it_says(ask, path):
     assert int(answer.headers["content-length"]) == len(answer.body) > 100
 
 
-@pytest.mark.parametrize("path", SHEETS)
+@pytest.mark.parametrize("path", SHELF.paths)
 def test_a_sheet_that_is_there_already_is_not_sent_again(ask, path):
     tag = ask(path).headers["etag"]
     assert re.fullmatch(r'"[0-9a-f]{32}"', tag)
@@ -200,7 +200,7 @@ def test_a_page_loads_nothing_from_elsewhere(ask, path):
     assert {word for words in policy.values() for word in words.split()} <= {"'none'", "'self'", "data:"}
     linked = re.findall(r'(?:src|href|data-document)="([^"]*)"', answer.body.decode())
     asked = {urljoin(path, link) for link in linked if not link.startswith("data:")}
-    assert asked <= set(SHEETS), "a link that is not one of ours"
+    assert asked <= set(SHELF.paths), "a link that is not one of ours"
     assert len(asked) == 4
 
 
@@ -241,7 +241,7 @@ def test_there_is_nothing_beside_the_list(ask, path):
     assert ask(path).status == 404
 
 
-@pytest.mark.parametrize("path", [*SHEETS, "/redoc"])
+@pytest.mark.parametrize("path", [*SHELF.paths, "/redoc"])
 def test_they_are_only_read(ask, path):
     answer = ask(path, "POST")
     assert (answer.status, answer.headers["allow"]) == (405, "GET")

@@ -21,8 +21,11 @@ ANSWER = "8b1f7c52-6c0e-4a3f-9a55-2f4dd9f1c7e3"
 # What they call a key, and a request that was made with it.
 STORED = "k_7Qm2xTf9"
 REQUEST = "req-5f0c2a9e41d7"
+# What they show of the page's session, and the cookie that stands for it.
+CSRF = "9f86d081884c7d65"
+COOKIE = "dragoman-8000"
 # The echo provider only chats; nobody has the account of the example; the team of the example has keys.
-REFUSED = {"admin_drop_team": 409}
+REFUSED = {"admin_drop_team": 409, "admin_check_credential": 404}
 REFUSED |= {"GetTokenController_getInfo": 500, "GetTokenController_postInfo": 500, "/v1/(?!chat|models|messages)": 400}
 
 
@@ -78,7 +81,11 @@ def ids(running, holder):
         201,
         409,
     )
-    return {CONVERSATION: made["conversation_id"], ANSWER: made["parent_id"], STORED: below, REQUEST: request}
+    session = ask(
+        running, "POST", "/api/session", {"Content-Type": "application/json"}, json.dumps({"key": key}).encode()
+    )
+    page = {CSRF: session.json["csrf"], COOKIE: session.headers["set-cookie"].partition(";")[0]}
+    return page | {CONVERSATION: made["conversation_id"], ANSWER: made["parent_id"], STORED: below, REQUEST: request}
 
 
 def key_of(operation, holder):
@@ -96,9 +103,11 @@ def request_of(operation, path, value, key, ids):
         elif row["in"] == "query" and shown is not None:
             query[row["name"]] = SECRET if row["name"] == "key" else shown
         elif row["in"] == "header" and not (row["name"] == "anthropic-version" and "OpenAI" in operation["tags"]):
-            headers[row["name"]] = shown
+            headers[row["name"]] = ids.get(shown, shown)
     scheme = next(iter(operation.get("security", [{"bearer": []}])), {})
-    if key and scheme:
+    if key and "session" in scheme:
+        headers["Cookie"] = ids.get(COOKIE, f"{COOKIE}={key}")
+    elif key and scheme:
         headers["Authorization"] = key if "raw" in scheme else f"Bearer {key}"
     body = b""
     if value is not None:
@@ -138,6 +147,7 @@ def pieces_that_misfit(kind, path, text):
         name, rows = "Line", text.splitlines()
     else:
         name = "ChatCompletionChunk" if "chat" in path else "WebEvent"
+        name = {"/api/chat": "ChatEvent"}.get(path, name)
         rows = [row for row in re.findall(r"^data: (.*)$", text, re.MULTILINE) if row != "[DONE]"]
         if path == "/v1/messages":
             return [row for row in rows if "type" not in json.loads(row)]

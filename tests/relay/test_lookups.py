@@ -33,7 +33,9 @@ class Desk:
 async def lookups(tmp_path: Path) -> AsyncIterator[Lookups]:
     store = open_store("", tmp_path, "run")
     desk: Any = Desk()
-    yield Lookups(Atlas([Route("m", (Target("p", "m"),))], {"p": ["m"]}, 0), desk, store, desk, desk, desk)
+    yield Lookups(
+        Atlas([Route("m", (Target("p", "m"),))], {"p": ["m"]}, 0), desk, store, desk, desk, desk, sessions=desk
+    )
     store.close()
 
 

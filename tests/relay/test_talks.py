@@ -7,7 +7,23 @@ from typing import Any
 
 import pytest
 
-from dragoman.chat import Begin, ChatRequest, Delta, End, Message, Text, TextDelta, Think, ThinkDelta
+from dragoman.chat import (
+    Begin,
+    ChatRequest,
+    Delta,
+    End,
+    Message,
+    Tally,
+    Text,
+    TextDelta,
+    Think,
+    ThinkDelta,
+    Tool,
+    ToolArgs,
+    ToolOpen,
+    ToolResult,
+    ToolUse,
+)
 from dragoman.faults import Conflict, Malformed, StoreFailed, TooLarge
 from dragoman.intents import Say
 from dragoman.people import Principal
@@ -49,7 +65,7 @@ def say(text: str, **more: Any) -> Say:
 
 
 async def begin(talks: Talks, asked: Say) -> TalkTurn:
-    return await talks.begin(Turn(asked), asked, ROUTE, ME)
+    return await talks.begin(Turn(asked), asked, ROUTE, ME, "request-1")
 
 
 async def told(talks: Talks, asked: Say, *deltas: Delta, state: Any = "complete") -> Place:
@@ -70,6 +86,7 @@ async def test_the_question_is_saved_before_anybody_is_asked(store: Any) -> None
         ("user", "why?", "complete"),
         ("assistant", "", "pending"),
     ]
+    assert [n.request for n in story.nodes] == ["", "request-1"]
 
 
 async def test_what_came_before_is_told_and_thoughts_are_not(store: Any) -> None:
@@ -186,3 +203,60 @@ async def test_an_answer_that_could_not_be_saved_is_saved_later(store: Any, monk
             await asyncio.sleep(0.005)
     keeping.cancel()
     assert (await store.story("me", talk.place.thread.id)).nodes[1].text == "all of it"
+
+
+def calling(*names: str) -> list[Delta]:
+    opened: list[Delta] = [ToolOpen(number, f"id-{name}", name) for number, name in enumerate(names)]
+    # Providers may mix the pieces of several calls.
+    pieces = [ToolArgs(number, piece) for piece in ('{"a":', "1}") for number in range(len(names))]
+    return [*opened, *pieces, End("tool")]
+
+
+def results(*names: str, **more: Any) -> Say:
+    return Say("test", tuple(ToolResult(f"id-{name}", (Text("ok"),)) for name in names), **more)
+
+
+def use(name: str) -> ToolUse:
+    return ToolUse(f"id-{name}", name, '{"a":1}')
+
+
+def parts(talk: TalkTurn) -> list[tuple[Any, ...]]:
+    return [message.parts for message in talk.intent.request().messages]  # type: ignore[union-attr]
+
+
+async def test_the_calls_of_tools_are_kept_with_the_answer(store: Any) -> None:
+    place = await told(talks_of(store), say("a"), ThinkDelta("hm"), TextDelta("see"), *calling("x", "y"))
+    answer = (await store.story("me", place.thread.id)).nodes[1]
+    assert answer.parts == (Think("hm"), Text("see"), use("x"), use("y"))
+
+
+async def test_tools_go_along(store: Any) -> None:
+    talk = await begin(talks_of(store), say("a", template=ChatRequest([], tools=(Tool("x"),))))
+    assert talk.intent.request().tools == (Tool("x"),)  # type: ignore[union-attr]
+
+
+async def test_tools_take_room(store: Any) -> None:
+    tool = Tool("x", "d" * 3000)
+    with pytest.raises(TooLarge):
+        await begin(talks_of(store, context=1000, answer=100), say("x" * 900, template=ChatRequest([], tools=(tool,))))
+
+
+async def test_only_calls_that_were_answered_are_told(store: Any) -> None:
+    talks = talks_of(store, context=64_000)
+    place = await told(talks, say("a"), *calling("x", "y"))
+    parent = place.answer
+    talk = await begin(talks, results("y", parent=parent))
+    assert parts(talk) == [(Text("a"),), (use("y"),), (ToolResult("id-y", (Text("ok"),)),)]
+    await talk.end("complete")
+    talk = await begin(talks, say("never mind", parent=parent))
+    assert parts(talk) == [(Text("a"),), (Text("never mind"),)]
+
+
+async def test_what_a_tool_is_called_with_counts_where_nobody_reports(store: Any) -> None:
+    talk = await begin(talks_of(store), say("a"))
+    asked = talk._turn
+    heard: list[Delta] = []
+    asked.write = lambda deltas: heard.extend(deltas) or []  # type: ignore[method-assign, func-returns-value]
+    talk.write([Begin("x", "m", 0), ToolOpen(0, "i", "x"), ToolArgs(0, "y" * 399), End("tool")])
+    [counted] = [delta for delta in heard if isinstance(delta, Tally)]
+    assert (counted.usage.output, counted.usage.estimated) == (100, True)

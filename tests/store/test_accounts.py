@@ -36,6 +36,10 @@ async def test_accounts_are_listed_by_name(store) -> None:
     for name in ("bob", "Carl", "ann"):
         await store.put_account(name, "x")
     assert await store.accounts() == ["ann", "bob", "Carl"]
+    assert await store.accounts(limit=2) == ["ann", "bob"]
+    assert await store.accounts("BOB", 2) == ["Carl"]
+    assert await store.accounts("ann", 1) == ["bob"]
+    assert await store.accounts("zoe") == await store.accounts("\x00" + "🦊" * 9) == []
 
 
 async def test_one_name_at_once_is_one_account(start) -> None:

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keeping import again, ask, said, text, turn
 
-from dragoman.chat import Text
+from dragoman.chat import Text, ToolResult, ToolUse
 from dragoman.store.history import PAGE, fitting
 from dragoman.threads import Chronicle, Line, Node, weight
 
@@ -41,6 +41,21 @@ def test_all_fits(path, kept) -> None:
 def test_a_turn_is_kept_whole_or_not_at_all(tokens, kept) -> None:
     path = line("user: a", "assistant: b", "user: c", "assistant: d")
     assert "".join(said(fitting(path, tokens))) == kept
+
+
+def test_results_of_tools_stay_with_the_question_before() -> None:
+    """A turn ends at the question of a person, and an answer that only calls a tool says something."""
+    call, result = (ToolUse("c1", "f", "{}"),), (ToolResult("c1", text("ok")),)
+    roles = ["user", "assistant", "user", "assistant", "user", "assistant"]
+    said_in = [text("a"), text("b"), text("c"), call, result, text("d")]
+    path = [
+        Node(str(number), "t", "", number, role, parts, 0.0)
+        for number, (role, parts) in enumerate(zip(roles, said_in, strict=True))
+    ][::-1]
+    last = sum(weight(parts) for parts in said_in[2:])
+    assert fitting(path, last - 1) == []
+    assert fitting(path, last) == path[3::-1]
+    assert fitting(path, last + 18) == path[::-1]
 
 
 def test_reading_stops_where_the_room_ends() -> None:

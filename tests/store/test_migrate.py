@@ -13,7 +13,7 @@ from dragoman.faults import Misconfigured
 from dragoman.store.database import open_database
 from dragoman.store.migrate import _upgrade as upgrade
 from dragoman.store.migrate import migrate
-from dragoman.store.schema import HEAD, metadata
+from dragoman.store.schema import HEAD, metadata, threads
 
 TABLES = {"alembic_version", *metadata.tables}
 
@@ -113,6 +113,7 @@ def first_schema(connection):
     """Make a database as the first version left it."""
     for table in ("threads", "nodes", "owners", "holdings", "accounts"):
         metadata.tables[table].create(connection)
+    connection.execute(sql("ALTER TABLE nodes DROP COLUMN request"))
     connection.execute(sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
     connection.execute(sql("INSERT INTO alembic_version VALUES ('0001')"))
 
@@ -142,14 +143,22 @@ def test_all_migrations_make_what_a_new_database_has(connection) -> None:
     assert {name: upgraded[name] for name in metadata.tables} == {name: new[name] for name in metadata.tables}
 
 
+OLD_NODE = """INSERT INTO nodes (id, thread, parent, depth, role, parts, at, state, model)
+VALUES (:id, :thread, '', :depth, :role, '[]', 0, :state, '')"""
+
+
 def test_an_upgrade_keeps_rows(connection) -> None:
     with connection.begin():
         first_schema(connection)
         connection.execute(sql("INSERT INTO accounts VALUES ('ann', 'Ann', 'x')"))
         connection.execute(sql("INSERT INTO owners VALUES ('ann', 3)"))
+        connection.execute(threads.insert(), {"id": "t"})
+        said = {"id": "a", "thread": "t", "depth": 1, "role": "assistant", "state": "complete"}
+        connection.execute(sql(OLD_NODE), said)
         migrate(connection)
         assert connection.execute(sql("SELECT * FROM accounts")).all() == [("ann", "Ann", "x")]
         assert connection.execute(sql("SELECT * FROM owners")).all() == [("ann", 3)]
+        assert connection.execute(sql("SELECT id, request FROM nodes")).all() == [("a", "")]
 
 
 @only_postgresql

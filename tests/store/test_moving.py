@@ -48,6 +48,7 @@ async def fill(store, database):
         """INSERT INTO shares VALUES ('key:k/money.day', 0, 'one', 9007199254740991)""",
         """INSERT INTO leases VALUES ('one', 1700000000.123456, 30, 0)""",
         """INSERT INTO rates VALUES ('key:k/requests', 0.1, 1700000000.123456)""",
+        """INSERT INTO used_links VALUES ('link', 1700000000.123456)""",
     ):
         database.execute(statement)
     return place

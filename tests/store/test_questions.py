@@ -3,9 +3,11 @@
 import asyncio
 
 import pytest
-from keeping import again, ask, current, new_id, node, said, talk, turn
+from keeping import again, ask, current, new_id, node, said, talk, text, turn
 
-from dragoman.faults import NotFound
+from dragoman.chat import ToolResult, ToolUse
+from dragoman.faults import Malformed, NotFound
+from dragoman.threads import Opening
 
 
 async def test_a_parent_alone_finds_its_conversation(store) -> None:
@@ -146,3 +148,36 @@ async def test_one_id_for_many_questions_at_once(start) -> None:
     for number, place in enumerate(places):
         assert place.history[-1].id == place.question
         assert (await node(stores[0], place.question, place.thread.id, f"owner {number}")).text == f"{number}"
+
+
+async def called(store, *ids, state="complete"):
+    """Hold a turn whose answer calls tools."""
+    place = await store.begin(ask())
+    await store.end(place, state, tuple(ToolUse(id_, "f", "{}") for id_ in ids))
+    return place
+
+
+def results(*ids, **where):
+    return Opening("ann", tuple(ToolResult(id_) for id_ in ids), **where)
+
+
+async def test_results_of_tools_follow_their_calls(store) -> None:
+    first = await called(store, "c1", "c2")
+    place = await store.begin(results("c2", parent=first.answer))
+    assert place.parent == first.answer
+    await store.end(place, "complete", text("done"))
+    assert (await store.begin(again(parent=place.question))).question == place.question
+
+
+@pytest.mark.parametrize("where", ["another id", "cancelled", "further up", "nowhere", "at the root"])
+async def test_a_result_that_answers_no_call_of_the_message_before(store, where) -> None:
+    first = await called(store, "c1", state="cancelled" if where == "cancelled" else "complete")
+    if where == "further up":
+        await turn(store, parent=first.answer)
+    parent = {"further up": "", "nowhere": "", "at the root": first.thread.root}.get(where, first.answer)
+    thread = "" if where == "nowhere" else first.thread.id
+    before = (await store.shelf("ann", 0, 9)).total, len((await store.story("ann", first.thread.id)).nodes)
+    with pytest.raises(Malformed) as caught:
+        await store.begin(results("c2" if where == "another id" else "c1", thread=thread, parent=parent))
+    assert caught.value.field == "content"
+    assert before == ((await store.shelf("ann", 0, 9)).total, len((await store.story("ann", first.thread.id)).nodes))

@@ -9,10 +9,10 @@ import sys
 import pytest
 from keeping import NOWHERE, again, ask, current, new_id, node, only_sqlite, said, talk, text, turn
 
-from dragoman.chat import Image, Text, Think
+from dragoman.chat import Image, Text, Think, ToolResult, ToolUse
 from dragoman.faults import Conflict, NotFound, TooLarge
 from dragoman.store.turns import LEASE_S
-from dragoman.threads import NEW_TITLE, TOKENS_PER_NODE, Opening
+from dragoman.threads import NEW_TITLE, TOKENS_PER_NODE, Opening, weight
 
 
 async def test_a_new_conversation(store, clock) -> None:
@@ -28,12 +28,13 @@ async def test_a_new_conversation(store, clock) -> None:
 
 
 async def test_both_messages_are_saved_before_anything_is_answered(store, clock) -> None:
-    place = await store.begin(ask("Hello?", model="m"))
+    place = await store.begin(ask("Hello?", model="m", request="r-1"))
     asked, answer = (await store.story("ann", place.thread.id)).nodes
     assert (asked.id, asked.parent, asked.depth, asked.role) == (place.question, place.thread.root, 1, "user")
     assert (asked.state, asked.text, asked.at, asked.model) == ("complete", "Hello?", clock.now, "")
     assert (answer.id, answer.parent, answer.depth, answer.role) == (place.answer, place.question, 2, "assistant")
     assert (answer.state, answer.parts, answer.model) == ("pending", (), "m")
+    assert (asked.request, answer.request) == ("", "r-1")
 
 
 async def test_the_next_question_follows_the_last_answer(store, clock) -> None:
@@ -279,7 +280,7 @@ import asyncio, sys, time
 from pathlib import Path
 from dragoman.chat import Text
 from dragoman.store import open_store
-from dragoman.threads import Opening
+from dragoman.threads import Opening, weight
 
 async def main(url, folder, thread):
     store = open_store(url, Path(folder), "dying", now=lambda: 1_700_000_000.0)
@@ -331,3 +332,17 @@ async def test_another_opening_of_the_file_leaves_turns_alone(start) -> None:
     place = await start().begin(ask())
     with pytest.raises(Conflict):
         await start("two").begin(ask(thread=place.thread.id, question=new_id()))
+
+
+async def test_a_result_goes_with_its_call_or_not_at_all(store) -> None:
+    call, result = ToolUse("c1", "f", "{}"), ToolResult("c1", text("ok"))
+    room = sum(weight(parts) for parts in (text("x" * 300), (call,), (result,)))
+    place = await store.begin(ask("x" * 300))
+    await store.end(place, "complete", (call,))
+    asked = Opening("ann", (result,), parent=place.answer, tokens=room)
+    answered = await store.begin(asked)
+    assert [node.parts for node in answered.history] == [text("x" * 300), (call,), (result,)]
+    await store.end(answered, "complete", text("done"))
+    with pytest.raises(TooLarge, match="tool call"):
+        await store.begin(Opening("ann", (result,), parent=place.answer, tokens=room - 1))
+    assert await current(store, place) == answered.answer

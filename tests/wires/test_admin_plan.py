@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from dragoman.errands import KeyFound
 from dragoman.faults import NotFound
 from dragoman.keys import Key
 from dragoman.legs import Head
@@ -32,7 +33,9 @@ def test_the_two_differ_in_whose_it_is(plan, method, path, query, body):
 
 def test_and_in_what_is_shown():
     shown = [
-        msgspec.json.decode(plans.one_key(Head("GET", f"{at}/keys/k1", b"", []), b"").answer(Key(id="k1")).body)
+        msgspec.json.decode(
+            plans.one_key(Head("GET", f"{at}/keys/k1", b"", []), b"").answer(KeyFound(Key(id="k1"))).body
+        )
         for plans, at in ((ANY, "/api/admin"), (OWN, "/api"))
     ]
     assert ["maker" in row for row in shown] == [True, False]

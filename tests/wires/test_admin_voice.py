@@ -3,8 +3,10 @@
 import json
 
 import msgspec
+import pytest
 
 from dragoman.chat import Usage
+from dragoman.errands import KeyFound
 from dragoman.keys import Key
 from dragoman.records import Attempt
 from dragoman.usage import CallRow
@@ -43,16 +45,17 @@ def names(kind):
 
 
 def test_every_field_of_a_key_is_shown_to_operators_but_its_hashes():
-    assert set(voice.any_key(Key(id="k1"))) == names(Key) - {"digest", "previous"}
+    assert set(voice.any_key(KeyFound(Key(id="k1")))) == names(Key) - {"digest", "previous"}
 
 
 def test_what_the_holder_sees_of_a_key_is_less():
     hidden = {"owner", "team", "role", "maker", "principal", "keeps_content", "priority"}
-    assert set(voice.own_key(Key(id="k1"))) == set(voice.any_key(Key(id="k1"))) - hidden
+    found = KeyFound(Key(id="k1"))
+    assert set(voice.own_key(found)) == set(voice.any_key(found)) - hidden
 
 
 def test_no_bytes_of_a_key_are_shown_whatever_they_are():
-    key = Key(id="k1", digest=b"\xfe" * 32, previous=b"\xfd" * 32, previous_until=5.0)
+    key = KeyFound(Key(id="k1", digest=b"\xfe" * 32, previous=b"\xfd" * 32, previous_until=5.0))
     for write in (voice.own_key, voice.any_key):
         assert not any(isinstance(value, bytes) for value in write(key).values())
         assert write(key)["overlap_until"] == 5.0
@@ -60,7 +63,7 @@ def test_no_bytes_of_a_key_are_shown_whatever_they_are():
 
 
 def test_every_field_of_a_call_is_shown_to_operators():
-    assert set(voice.any_call_whole(CALL)) == names(CallRow) | {"estimated", "tier", "story"}
+    assert set(voice.any_call_whole(CALL)) == names(CallRow) | {"estimated", "tier", "story", "route"}
 
 
 def test_every_bucket_of_tokens_is_shown():
@@ -76,6 +79,25 @@ def test_a_call_that_asked_nobody_is_told_as_such():
         "It used 0 tokens of prompt and 0 of answer.",
         "Its price is not known.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "told"),
+    [
+        ([], ""),
+        ([Attempt("a", "m", "abcd", "ok")], "a/m (…abcd)"),
+        ([Attempt("a", "m", "", "ok")], "a/m"),
+        ([Attempt("a", "m", "abcd", "upstream_busy"), Attempt("b", "n", "", "ok")], "b/n after a/m (upstream_busy)"),
+        (
+            [Attempt("a", "m", "abcd", "upstream_busy"), Attempt("b", "n", "efgh", "upstream_error")],
+            "a/m (upstream_busy), b/n (upstream_error)",
+        ),
+    ],
+)
+def test_a_route_is_told_in_one_line(attempts, told):
+    call = msgspec.structs.replace(CALL, attempts=tuple(attempts))
+    assert voice.route(call) == voice.any_call(call)["route"] == told
+    assert "route" not in voice.own_call(call)
 
 
 def test_what_was_counted_by_us_is_told_as_such():

@@ -6,16 +6,17 @@ import msgspec
 
 from dragoman.admission.bucket import Bucket
 from dragoman.admission.directory import DENIED, Directory
-from dragoman.admission.tokens import Tokens
+from dragoman.admission.tokens import Kind, Passes, Tokens
 from dragoman.faults import Forbidden, TooMany, Unauthenticated
 from dragoman.keys import PREFIX
-from dragoman.people import Principal, Secret
+from dragoman.people import MASTER, Principal, Secret
 from dragoman.ports import Mount
 from dragoman.standing import NO_LIMITS, Holder, Limits
 
 ANONYMOUS = Principal("anonymous")
 WRONG_SECRETS_A_MINUTE = 20
 _DOTS_OF_A_TOKEN = 2
+_KEY = "key:"
 
 
 class Gate:
@@ -29,6 +30,7 @@ class Gate:
         doors: what `[auth] anonymous` opens.
         own_keys: whether callers may bring a provider's key.
         default_limits: of each caller for whom there is no row: fixed keys, owners of tokens, nobody.
+        passes: reads what the page shows as its key; without it there is no page.
 
     """
 
@@ -42,8 +44,10 @@ class Gate:
         *,
         own_keys: bool,
         default_limits: Limits = NO_LIMITS,
+        passes: Passes | None = None,
     ) -> None:
         self._default_limits = default_limits
+        self._passes = passes
         self._principals = {digest: self._limited(principal) for digest, principal in principals.items()}
         self._anonymous = self._limited(ANONYMOUS)
         self._kinds = kinds
@@ -64,6 +68,33 @@ class Gate:
         if mount.role == "admin" and principal.role != "admin":
             raise Forbidden("This is for administrators.")
         return principal
+
+    def subject(self, claim: Secret) -> str:
+        """Name whom a key stands for, as `represented` takes it. Raises Unauthenticated."""
+        digest = self._directory.digest(claim)
+        principal = self._known(digest)
+        if principal is None:
+            raise Unauthenticated(
+                "This key is not valid: a key of this gateway logs in, a token or a provider's does not."
+            )
+        if principal == MASTER and digest not in self._kinds:
+            # It is another in every folder, and all processes of a database are to know its sessions.
+            return MASTER.name
+        return f"{_KEY}{digest.hex()}"
+
+    def represented(self, subject: str) -> Principal:
+        """Return whom a subject names, as the key or the account itself would be known now. O(1).
+
+        Raises Unauthenticated once the key has been disabled, deleted, exchanged or is over.
+        """
+        if subject == MASTER.name:
+            return MASTER
+        if subject.startswith(_KEY):
+            principal = self._known(bytes.fromhex(subject.removeprefix(_KEY)))
+            if principal is None:
+                raise _refused()
+            return principal
+        return self._owner(subject)
 
     def kin(self, key: Secret) -> str:
         """Say which kind of legacy key this is: a fixed one's kind, "minted" for a signed token, else ""."""
@@ -86,17 +117,36 @@ class Gate:
                 return self._anonymous
             raise Unauthenticated("No key was given: send it as `Authorization: Bearer …` or `x-api-key`.")
         digest = self._directory.digest(claim)
-        principal = self._principals.get(digest) or self._directory.by_digest(digest)
+        principal = self._known(digest)
         if principal is not None:
             return principal
         if text.count(".") == _DOTS_OF_A_TOKEN:
-            owner = self._tokens.read(claim)
-            if owner is not None:
-                return self._owner(owner)
+            principal = self._bearer(claim)
+            if principal is not None:
+                return principal
         # A key of ours that is over is no provider's, and must not be told to one.
         if mount.own_key and self._own_keys and not text.startswith(PREFIX):
             return self._limited(Principal(f"own:{claim.digest().hex()[:32]}", own_key=claim))
         raise _refused()
+
+    def _bearer(self, claim: Secret) -> Principal | None:
+        """Return whose token this is, None if it is none of ours."""
+        owner = self._tokens.read(claim)
+        if owner is not None:
+            return self._owner(owner)
+        if self._passes is None:
+            return None
+        shown = self._passes.read(Kind.PAGE, claim)
+        if shown is not None:
+            return self.represented(shown.sub)
+        # A cookie, a link or a token that is over must not be told to a provider either.
+        if self._passes.has_signed(claim):
+            raise _refused()
+        return None
+
+    def _known(self, digest: bytes) -> Principal | None:
+        """Return whose key has this digest, None if nobody's who may come in now."""
+        return self._principals.get(digest) or self._directory.by_digest(digest)
 
     def _owner(self, name: str) -> Principal:
         """Return whom a valid token stands for."""

@@ -5,7 +5,7 @@ came through.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -15,6 +15,8 @@ from dragoman.admission.keysmith import Keysmith
 from dragoman.admission.passwords import Passwords, checked_name, checked_password
 from dragoman.errands import (
     ChangeKey,
+    CheckCredential,
+    CredentialCheck,
     DropAccount,
     DropKey,
     DropTeam,
@@ -22,6 +24,7 @@ from dragoman.errands import (
     FreshKey,
     JournalState,
     KeyFields,
+    KeyFound,
     ListAccounts,
     ListCalls,
     ListKeys,
@@ -36,10 +39,14 @@ from dragoman.errands import (
     ReadUsage,
     RotateKey,
     Setting,
+    Spent,
     Sums,
+    TeamFound,
 )
 from dragoman.faults import Conflict, Forbidden, Malformed, NotFound
+from dragoman.keys import Key, Team
 from dragoman.people import MASTER, Principal, Secret
+from dragoman.standing import Budget
 from dragoman.threads import Accounts
 from dragoman.usage import CallQuery, CallRow, UsageQuery, UsageRow
 
@@ -65,6 +72,8 @@ class Views(msgspec.Struct, frozen=True):
     pool: Callable[[], Sequence[ProviderState]]
     settings: Callable[[], Sequence[Setting]]
     journal: Callable[[], JournalState]
+    spent: Callable[[Sequence[tuple[str, Budget | None]]], Awaitable[list[Spent]]]
+    check: Callable[[str, Secret], Awaitable[CredentialCheck]]
 
 
 class Office:
@@ -100,6 +109,8 @@ class Office:
                 return {"pool": self._views.pool, "settings": self._views.settings, "journal": self._views.journal}[
                     wish.of
                 ]()
+            case CheckCredential(provider, credential):
+                return await self._views.check(provider, credential)
 
     # --- keys and teams ---
 
@@ -109,33 +120,48 @@ class Office:
         smith = self._keysmith
         match wish:
             case ListKeys(after=after, limit=limit, team=team, maker=made_by):
-                return await smith.keys(maker, after=after, limit=limit, team=team, made_by=made_by)
+                keys = await smith.keys(maker, after=after, limit=limit, team=team, made_by=made_by)
+                return await self._accounted(keys)
             case MakeKey(fields, own):
-                return FreshKey(*await smith.create(KeyDraft(**_said(fields, own=own)), maker))
+                return await self._fresh(*await smith.create(KeyDraft(**_said(fields, own=own)), maker))
             case ReadKey(id_):
-                return await smith.key(id_, maker)
+                return (await self._accounted([await smith.key(id_, maker)]))[0]
             case ChangeKey(id_, fields, own):
-                return await smith.change(id_, KeyChange(**_said(fields, own=own)), maker)
+                changed = await smith.change(id_, KeyChange(**_said(fields, own=own)), maker)
+                return (await self._accounted([changed]))[0]
             case RotateKey(id_, overlap_s):
-                return FreshKey(*await smith.rotate(id_, overlap_s, maker))
+                return await self._fresh(*await smith.rotate(id_, overlap_s, maker))
             case DropKey(id_):
                 return await smith.delete(id_, maker)
 
     async def _do_teams(self, wish: ListTeams | PutTeam | DropTeam, principal: Principal) -> Any:
         match wish:
             case ListTeams():
-                return await self._keysmith.teams(principal)
+                return await self._accounted_teams(await self._keysmith.teams(principal))
             case PutTeam(team):
-                return await self._keysmith.put_team(team, principal)
+                put = await self._keysmith.put_team(team, principal)
+                return (await self._accounted_teams([put]))[0]
             case DropTeam(name):
                 return await self._keysmith.drop_team(name, principal)
+
+    async def _accounted(self, keys: Sequence[Key]) -> list[KeyFound]:
+        spent = await self._views.spent([(key.holder, key.budget) for key in keys])
+        return [KeyFound(*found) for found in zip(keys, spent, strict=True)]
+
+    async def _accounted_teams(self, teams: Sequence[Team]) -> list[TeamFound]:
+        spent = await self._views.spent([(f"team:{team.name}", team.budget) for team in teams])
+        return [TeamFound(*found) for found in zip(teams, spent, strict=True)]
+
+    async def _fresh(self, key: Key, secret: Secret) -> FreshKey:
+        (spent,) = await self._views.spent([(key.holder, key.budget)])
+        return FreshKey(key, secret, spent)
 
     # --- accounts ---
 
     async def _do_accounts(self, wish: ListAccounts | MakeAccount | DropAccount) -> Any:
         match wish:
-            case ListAccounts():
-                return await self._accounts.accounts()
+            case ListAccounts(after, limit):
+                return await self._accounts.accounts(after, limit)
             case MakeAccount(name, password):
                 return await self._make_account(name, password)
             case DropAccount(name):

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from dragoman.errands import DropAccount, DropTeam, ListAccounts, ListTeams, MakeAccount, PutTeam, ReadState
+from dragoman.errands import (
+    CheckCredential,
+    DropAccount,
+    DropTeam,
+    ListAccounts,
+    ListTeams,
+    MakeAccount,
+    PutTeam,
+    ReadState,
+)
 from dragoman.faults import NotFound
 from dragoman.legs import Head
 from dragoman.people import Secret
@@ -40,8 +49,9 @@ def one_team(head: Head, data: bytes) -> Answered:
 
 
 def list_users(head: Head, data: bytes) -> Answered:  # noqa: ARG001 - a GET has no body to read
-    ask.read_query(head.query, ())
-    return Answered(ListAccounts(), lambda names: {"users": [{"name": name} for name in names]})
+    query = ask.read_query(head.query, ("after", "limit"))
+    limit = ask.limit_of(query)
+    return Answered(ListAccounts(query.get("after", ""), limit), lambda names: voice.page_of_users(names, limit))
 
 
 def make_user(head: Head, data: bytes) -> Answered:
@@ -63,6 +73,14 @@ def state(head: Head, data: bytes) -> Answered:  # noqa: ARG001 - a GET has no b
     raise NotFound(f"There is no {head.path[:200]} here.")
 
 
+def check_credential(head: Head, data: bytes) -> Answered:
+    ask.read_query(head.query, ())
+    match head.path.removeprefix(f"{PATH}/pool/").split("/"):
+        case [name, "check"]:
+            return Answered(CheckCredential(ask.name_of_path(name), ask.credential(data)), voice.credential_check)
+    raise NotFound(f"There is no {head.method} {head.path[:200]} here.")
+
+
 mounts: tuple[Mount, ...] = tuple(
     Mount(method, f"{PATH}{path}", partial(Private, plan=plan), role="admin")
     for method, path, plan in (
@@ -78,6 +96,7 @@ mounts: tuple[Mount, ...] = tuple(
         ("GET", "/usage", _plans.usage),
         ("GET", "/requests", _plans.list_calls),
         ("GET", "/requests/*", _plans.one_call),
+        ("POST", "/pool/*", check_credential),
         *(("GET", f"/{of}", state) for of in STATES),
     )
 )

@@ -7,27 +7,22 @@ package, and the pages fetch nothing from elsewhere.
 
 import re
 from collections.abc import Callable
-from functools import cache, partial
-from hashlib import sha256
+from functools import partial
 from string import Template
 from typing import Any
 
 import msgspec
 
 from dragoman import __version__
-from dragoman.faults import Fault
-from dragoman.legs import Headers, Reply, Step
+from dragoman.legs import Headers, Step
 from dragoman.ports import Lookup, Mount
 from dragoman.wires.cors import Recited, cors
-from dragoman.wires.http_turn import refusal_headers
-from dragoman.wires.keyed import Keyed
-from dragoman.wires.openai_http import error_body
+from dragoman.wires.sheets import CODE, SAFE, STYLE, Public, Sheet, Shelf, stored
 
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-SAFE: Headers = [(b"cache-control", b"no-cache"), (b"x-content-type-options", b"nosniff")]
 PAGE: Headers = [
     (b"content-type", b"text/html; charset=utf-8"),
     (b"content-security-policy", POLICY),
@@ -35,45 +30,19 @@ PAGE: Headers = [
 ]
 JSON: Headers = [(b"content-type", b"application/json")]
 YAML: Headers = [(b"content-type", b"application/yaml; charset=utf-8")]
-STYLE: Headers = [(b"content-type", b"text/css; charset=utf-8")]
-CODE: Headers = [(b"content-type", b"text/javascript; charset=utf-8")]
 # Plain keys that every reader of YAML takes for a string, 1.1's with its many names for true and false included.
 _PLAIN = re.compile(r"(?!(?i:y|n|yes|no|on|off|true|false|null)\Z)[A-Za-z$][A-Za-z0-9_$-]*")
 encode = msgspec.json.encode
 
 
-class Sheet(msgspec.Struct, frozen=True):
-    """What is served at one path, and how it is made, which is done once."""
-
-    headers: Headers
-    make: Callable[[], bytes]
-
-
-class Print(msgspec.Struct, frozen=True):
-    """A sheet as it goes out. `tag` is its entity tag (RFC 9110, 8.8.3): it changes when the body does."""
-
-    headers: Headers
-    body: bytes
-    tag: bytes
-
-
-# --- how the sheets are made -----------------------------------------------------------------------
-
-
-def stored(*names: str) -> bytes:
-    from importlib.resources import files
-
-    return files("dragoman").joinpath("documents", *names).read_bytes()
-
-
 def legacy_b() -> dict[str, Any]:
-    tree: dict[str, Any] = msgspec.json.decode(stored("legacy_b.json"))
+    tree: dict[str, Any] = msgspec.json.decode(stored("documents", "legacy_b.json"))
     return tree
 
 
 def gateway() -> dict[str, Any]:
     """Make the document of the whole gateway: our own, with the operations of system B and the version that runs."""
-    tree: dict[str, Any] = msgspec.json.decode(stored("dragoman.json"))
+    tree: dict[str, Any] = msgspec.json.decode(stored("documents", "dragoman.json"))
     theirs = legacy_b()
     tree["info"]["version"] = __version__
     tree["paths"] |= theirs["paths"]
@@ -110,54 +79,26 @@ def _lines(value: Any) -> list[str]:
 
 
 def page(**values: str) -> bytes:
-    return Template(stored("page.html").decode()).substitute(values).encode()
+    return Template(stored("documents", "page.html").decode()).substitute(values).encode()
 
 
-# The whole list: what a caller asks for chooses one of these, and is never a path to read from.
-SHEETS: dict[str, Sheet] = {
-    "/docs": Sheet(PAGE, partial(page, title="Dragoman", document="openapi.json", language="en")),
-    "/openapi.json": Sheet(JSON, partial(as_json, gateway)),
-    "/api": Sheet(PAGE, partial(page, title="问了就答", document="api-json", language="zh")),
-    "/api-json": Sheet(JSON, partial(as_json, legacy_b)),
-    "/api-yaml": Sheet(YAML, partial(as_yaml, legacy_b)),
-    "/docs/assets/start.js": Sheet(CODE, partial(stored, "start.js")),
-    "/docs/assets/swagger-ui.css": Sheet(STYLE, partial(stored, "swagger-ui", "swagger-ui.css")),
-    "/docs/assets/swagger-ui-bundle.js": Sheet(CODE, partial(stored, "swagger-ui", "swagger-ui-bundle.js")),
-}
+SHELF = Shelf(
+    {
+        "/docs": Sheet(PAGE, partial(page, title="Dragoman", document="openapi.json", language="en")),
+        "/openapi.json": Sheet(JSON, partial(as_json, gateway)),
+        "/api": Sheet(PAGE, partial(page, title="问了就答", document="api-json", language="zh")),
+        "/api-json": Sheet(JSON, partial(as_json, legacy_b)),
+        "/api-yaml": Sheet(YAML, partial(as_yaml, legacy_b)),
+        "/docs/assets/start.js": Sheet(CODE, partial(stored, "documents", "start.js")),
+        "/docs/assets/swagger-ui.css": Sheet(STYLE, partial(stored, "documents", "swagger-ui", "swagger-ui.css")),
+        "/docs/assets/swagger-ui-bundle.js": Sheet(
+            CODE, partial(stored, "documents", "swagger-ui", "swagger-ui-bundle.js")
+        ),
+    }
+)
 
 
-@cache
-def printed(path: str) -> Print:
-    sheet = SHEETS[path]
-    body = sheet.make()
-    tag = f'"{sha256(body).hexdigest()[:32]}"'.encode()
-    return Print([*sheet.headers, *SAFE, (b"etag", tag)], body, tag)
-
-
-# --- how they are asked for ------------------------------------------------------------------------
-
-
-class _Public(Keyed):
-    def refuse(self, fault: Fault) -> Reply:
-        return Reply(fault.status, [*refusal_headers(fault), *cors(self.head)], error_body(fault))
-
-
-class Reading(_Public):
-    """One sheet; nothing but its headers for whoever has it already (RFC 9110, 13.1.2)."""
-
-    def receive(self, data: bytes) -> Lookup:  # noqa: ARG002 - a GET has no body to read
-        sheet = printed(self.head.path)
-        headers = [*sheet.headers, *cors(self.head)]
-        if self._has(sheet.tag):
-            return Recited(304, headers, Step())
-        return Recited(200, headers, Step(data=sheet.body))
-
-    def _has(self, tag: bytes) -> bool:
-        tags = (self.head.get(b"if-none-match") or b"").split(b",")
-        return any(each.strip().removeprefix(b"W/") in (tag, b"*") for each in tags)
-
-
-class Moved(_Public):
+class Moved(Public):
     """System C's other page. One page is enough, and another renderer would be another megabyte to keep up to date."""
 
     def receive(self, data: bytes) -> Lookup:  # noqa: ARG002 - a GET has no body to read
@@ -166,6 +107,6 @@ class Moved(_Public):
 
 
 mounts: tuple[Mount, ...] = (
-    *(Mount("GET", path, Reading, public=True) for path in SHEETS),
+    *(Mount("GET", path, SHELF.session, public=True) for path in SHELF.paths),
     Mount("GET", "/redoc", Moved, public=True),
 )

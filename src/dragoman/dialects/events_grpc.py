@@ -6,7 +6,7 @@ at once, and what goes wrong with one of them is an Error event.
 
 from google.protobuf.message import DecodeError
 
-from dragoman.chat import ChatRequest, Usage
+from dragoman.chat import ChatRequest, ToolArgs, ToolOpen, Usage
 from dragoman.faults import Fault, Malformed
 from dragoman.legs import Head, Reply
 from dragoman.ports import Lookup, Mount, Turn
@@ -15,6 +15,7 @@ from dragoman.wires.events import EventsTurn, Stopping, asked
 from dragoman.wires.grpc_status import status_of
 from dragoman.wires.keyed import Keyed
 from dragoman.wires.proto import dragoman_pb2 as pb
+from dragoman.wires.talking import question
 
 WIRE = "events_grpc"
 PARALLEL = 32
@@ -24,7 +25,7 @@ CANCEL_BYTES = 4096
 class Protobuf:
     """Events as Protobuf messages."""
 
-    def begin(self, id_: str, place: Place, model: str) -> bytes:
+    def begin(self, id_: str, request: str, place: Place, model: str) -> bytes:  # noqa: ARG002 - see x-request-id
         ids = {"conversation_id": place.thread.id, "question_id": place.question, "message_id": place.answer}
         return pb.Event(id=id_, begin=pb.Begin(**ids, model=model)).SerializeToString()
 
@@ -33,6 +34,12 @@ class Protobuf:
 
     def thinking(self, id_: str, text: str) -> bytes:
         return pb.Event(id=id_, thinking=pb.Delta(text=text)).SerializeToString()
+
+    def tool_call(self, id_: str, call: ToolOpen) -> bytes:  # noqa: ARG002 - an AskRequest offers no tools
+        return b""
+
+    def tool_arguments(self, id_: str, piece: ToolArgs) -> bytes:  # noqa: ARG002 - as above
+        return b""
 
     def end(self, id_: str, reason: str, usage: Usage) -> bytes:
         counts = pb.Usage(
@@ -53,7 +60,7 @@ class Asking(Keyed):
 
     def receive(self, data: bytes) -> Turn:
         try:
-            return _turn(pb.AskRequest.FromString(data), in_band=False)
+            return _turn(pb.AskRequest.FromString(data), self.head.id, in_band=False)
         except DecodeError:
             raise Malformed("The message is not a dragoman.v1.AskRequest.") from None
 
@@ -78,7 +85,7 @@ class Conversing(Asking):
         match said.WhichOneof("event"):
             case "ask":
                 self._id = said.ask.id
-                return _turn(said.ask, in_band=True)
+                return _turn(said.ask, self.head.id, in_band=True)
             case "cancel":
                 return Stopping(said.cancel.id, SPELLING)
         raise Malformed("The message is neither an ask nor a cancel.", field="event")
@@ -87,7 +94,7 @@ class Conversing(Asking):
         return Reply(0, [], SPELLING.error(self._id, fault))
 
 
-def _turn(said: pb.AskRequest, *, in_band: bool) -> EventsTurn:
+def _turn(said: pb.AskRequest, request: str, *, in_band: bool) -> EventsTurn:
     template = ChatRequest(
         [],
         max_tokens=said.max_tokens if said.HasField("max_tokens") else None,
@@ -95,8 +102,9 @@ def _turn(said: pb.AskRequest, *, in_band: bool) -> EventsTurn:
         top_p=said.top_p if said.HasField("top_p") else None,
         stop=tuple(said.stop),
     )
-    say = asked(WIRE, said.content, (said.conversation_id, said.parent_id), said.model, said.system, template)
-    return EventsTurn(say, said.id, SPELLING, in_band=in_band)
+    ids = (said.conversation_id, said.parent_id)
+    say = asked(WIRE, question(said.content, "content"), ids, said.model, said.system, template)
+    return EventsTurn(say, said.id, request, SPELLING, in_band=in_band)
 
 
 def is_cancel(data: bytes) -> bool:

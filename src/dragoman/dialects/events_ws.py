@@ -1,23 +1,22 @@
 """Conversations as JSON over WebSocket: `/v1/ws`. Several answers at once on one socket, each by its `id`.
 
 In: `{"type":"ask","id","content","conversation_id","parent_id","model","system","max_tokens","temperature",
-"top_p","stop"}` and `{"type":"cancel","id"}`. Out: begin, delta, thinking, end and error events (docs/dialects.md).
+"top_p","stop"}` and `{"type":"cancel","id"}`. Out: typed events (docs/dialects.md).
 """
 
-import math
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
-from dragoman.chat import ChatRequest, Usage
+from dragoman.chat import ChatRequest
 from dragoman.faults import Fault, Malformed
 from dragoman.legs import Head, Reply
 from dragoman.people import Secret
 from dragoman.ports import Lookup, Mount, Turn
-from dragoman.threads import Place
-from dragoman.wires.events import EventsTurn, Stopping, asked
+from dragoman.wires.events import EventsTurn, JsonSpelling, Stopping, asked
 from dragoman.wires.fields import text_of_query
 from dragoman.wires.keyed import one_key
+from dragoman.wires.talking import question
 
 WIRE = "events_ws"
 PARALLEL = 32
@@ -45,31 +44,11 @@ class _Cancel(msgspec.Struct, tag_field="type", tag="cancel"):
 _decode = msgspec.json.Decoder(_Ask | _Cancel).decode
 
 
-class Json:
-    """Events as JSON objects."""
+class Json(JsonSpelling):
+    """An event is one message, with the id of its question."""
 
-    def begin(self, id_: str, place: Place, model: str) -> bytes:
-        ids = {"conversation_id": place.thread.id, "question_id": place.question, "message_id": place.answer}
-        return encode({"type": "begin", "id": id_ or None, **ids, "model": model})
-
-    def delta(self, id_: str, text: str) -> bytes:
-        return b'{"type":"delta","id":%b,"text":%b}' % (encode(id_ or None), encode(text))
-
-    def thinking(self, id_: str, text: str) -> bytes:
-        return b'{"type":"thinking","id":%b,"text":%b}' % (encode(id_ or None), encode(text))
-
-    def end(self, id_: str, reason: str, usage: Usage) -> bytes:
-        counts = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
-        said = {"reason": reason, "usage": {**counts, "estimated": usage.estimated}}
-        return encode({"type": "end", "id": id_ or None, **said})
-
-    def error(self, id_: str, fault: Fault) -> bytes:
-        said: dict[str, Any] = {"type": "error", "id": id_ or None, "code": fault.code, "message": fault.message}
-        if fault.field:
-            said["field"] = fault.field
-        if fault.retry_after_s is not None:
-            said["retry_after_s"] = max(1, math.ceil(fault.retry_after_s))
-        return encode(said)
+    def framed(self, id_: str, kind: bytes, fields: bytes) -> bytes:
+        return b'{"type":"%b","id":%b,%b}' % (kind, encode(id_ or None), fields)
 
 
 SPELLING = Json()
@@ -105,8 +84,8 @@ class Message:
             [], max_tokens=said.max_tokens, temperature=said.temperature, top_p=said.top_p, stop=stop
         )
         ids = (said.conversation_id or "", said.parent_id or "")
-        say = asked(WIRE, said.content, ids, said.model or "", said.system or "", template)
-        return EventsTurn(say, said.id or "", SPELLING, in_band=True)
+        say = asked(WIRE, question(said.content, "content"), ids, said.model or "", said.system or "", template)
+        return EventsTurn(say, said.id or "", self.head.id, SPELLING, in_band=True)
 
     def refuse(self, fault: Fault) -> Reply:
         return Reply(200, [], SPELLING.error(self._id, fault))

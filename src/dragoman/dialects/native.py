@@ -75,6 +75,7 @@ def whole(story: Story) -> dict[str, Any]:
             "state": node.state,
             "model": node.model or None,
             "created": node.at,
+            "request_id": node.request or None,
         }
         if any(not isinstance(part, Text) for part in node.parts):
             message["parts"] = msgspec.to_builtins(node.parts)

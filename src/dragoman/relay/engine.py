@@ -209,7 +209,7 @@ class Engine:
         route = self._atlas.route(say.model, principal, loose=say.loose)
         if turn.label and not leg.name(turn.label):
             raise Conflict("An answer of this id is under way.", field="id")
-        talk = await self._talks.begin(turn, say, route, principal)
+        talk = await self._talks.begin(turn, say, route, principal, visit.head.id)
         call = self._call(visit, say.wire, route.name)
         call.kept = talk
         try:

@@ -3,14 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from dragoman.faults import Fault
-from dragoman.legs import Patience, Upstream, read_all
+from dragoman.legs import Headers, Patience, Upstream, read_all
 from dragoman.ports import Provider
 from dragoman.relay.health import Breaker
 from dragoman.relay.lines import Line
 from dragoman.relay.plan import Atlas
 from dragoman.relay.pool import Pool
+from dragoman.routes import Credential
 
 log = logging.getLogger("dragoman.providers")
 PROBE_S = 3.0
@@ -45,6 +47,14 @@ class Lane:
         return self._breakers[model]
 
 
+class Probed(NamedTuple):
+    """What a provider answered to its probe."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
 class Prober:
     """Asks each provider now and then whether it is up and which models it has."""
 
@@ -63,26 +73,28 @@ class Prober:
             await self.once()
 
     async def probe(self, lane: Lane) -> None:
-        credential = lane.pool.members[0].credential
-        outbound = lane.provider.probe(credential)
-        if outbound is None:
-            lane.state = "up"
-            self._atlas.found[lane.name] = lane.provider.listing(b"")
-            return
-        patience = Patience(connect_s=PROBE_S, first_byte_s=PROBE_S, idle_s=PROBE_S, total_s=PROBE_S, quiet_s=PROBE_S)
         try:
-            exchange = await self._upstream.call(outbound, patience)
-            try:
-                body = await read_all(exchange, 4 * 1024 * 1024)
-            finally:
-                exchange.close()
+            probed = await self.ask(lane, lane.pool.members[0].credential, PROBE_S)
         except Fault as fault:
             lane.state = f"down: {fault.message}" + (f" ({fault.detail})" if fault.detail else "")
             return
-        if exchange.status in (401, 402, 403):
-            lane.state = f"up, but it rejects the credential (HTTP {exchange.status})"
-        elif exchange.status >= 500:
-            lane.state = f"down: HTTP {exchange.status}"
+        status, _, body = probed or Probed(200, [], b"")
+        if status in (401, 402, 403):
+            lane.state = f"up, but it rejects the credential (HTTP {status})"
+        elif status >= 500:
+            lane.state = f"down: HTTP {status}"
         else:
             lane.state = "up"
-            self._atlas.found[lane.name] = lane.provider.listing(body) if exchange.status == 200 else []
+            self._atlas.found[lane.name] = lane.provider.listing(body) if status == 200 else []
+
+    async def ask(self, lane: Lane, credential: Credential, within_s: float) -> Probed | None:
+        """Probe a provider with any credential, and note nothing. None where nothing is asked. Raises Fault."""
+        outbound = lane.provider.probe(credential)
+        if outbound is None:
+            return None
+        patience = Patience(within_s, within_s, within_s, within_s, within_s)
+        exchange = await self._upstream.call(outbound, patience)
+        try:
+            return Probed(exchange.status, exchange.headers, await read_all(exchange, 4 * 1024 * 1024))
+        finally:
+            exchange.close()

@@ -1,10 +1,12 @@
 """What needs no relay: models, tokens, and the conversations as things to list, read and change."""
 
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 from dragoman.admission.gate import Gate
 from dragoman.admission.login import Logins
 from dragoman.admission.office import Office
+from dragoman.admission.sessions import Sessions
 from dragoman.errands import Errand
 from dragoman.faults import NotFound
 from dragoman.intents import (
@@ -14,9 +16,13 @@ from dragoman.intents import (
     ListThreads,
     Login,
     Mint,
+    OpenSession,
+    ReadListeners,
     ReadMetrics,
+    ReadSession,
     ReadThread,
     RenameThread,
+    RenewToken,
     Wish,
 )
 from dragoman.people import Principal
@@ -24,24 +30,31 @@ from dragoman.relay.plan import Atlas
 from dragoman.routes import ModelCard
 from dragoman.threads import Shelf, Thread, Threads, title_of
 
-
-class Measures(Protocol):
-    def write(self) -> bytes:
-        """Write all that is measured, for Prometheus."""
+Reads = Mapping[type[Wish], Callable[[], Any]]
+"""What answers wishes that say nothing more than which one they are."""
 
 
 class Lookups:
     """Answers wishes from what the gateway knows and keeps."""
 
-    def __init__(
-        self, atlas: Atlas, gate: Gate, threads: Threads, logins: Logins, office: Office, metrics: Measures
+    def __init__(  # noqa: PLR0913 - each wish has its keeper
+        self,
+        atlas: Atlas,
+        gate: Gate,
+        threads: Threads,
+        logins: Logins,
+        office: Office,
+        reads: Reads,
+        *,
+        sessions: Sessions,
     ) -> None:
         self._atlas = atlas
         self._gate = gate
         self._threads = threads
         self._logins = logins
+        self._sessions = sessions
         self._office = office
-        self._metrics = metrics
+        self._reads = reads
 
     async def find(self, wish: Wish, principal: Principal) -> Any:
         """Return what the wish asks for, as `Lookup.answer` takes it. Raises what the keepers raise."""
@@ -53,6 +66,8 @@ class Lookups:
                 return self._gate.mint(id_, hours, key)
             case Login(name, password, refresh):
                 return await self._logins.login(name, password, refresh=refresh)
+            case OpenSession() | ReadSession() | RenewToken():
+                return await self._sessions.find(wish)
             case ListThreads():
                 return await self._shelf(wish, owner)
             case ReadThread(id_, whole):
@@ -63,8 +78,8 @@ class Lookups:
                 return await self._threads.drop(owner, id_)
             case Adopt(chronicles):
                 return await self._threads.adopt(owner, chronicles)
-            case ReadMetrics():
-                return self._metrics.write()
+            case ReadListeners() | ReadMetrics():
+                return self._reads[type(wish)]()
         return await self._office.find(cast("Errand", wish), principal)
 
     def _cards(self, wish: ListModels, principal: Principal) -> list[ModelCard]:

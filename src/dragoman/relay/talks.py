@@ -19,6 +19,10 @@ from dragoman.chat import (
     TextDelta,
     Think,
     ThinkDelta,
+    ToolArgs,
+    ToolOpen,
+    ToolResult,
+    ToolUse,
     Usage,
     estimate_tokens,
     tokens_of,
@@ -49,8 +53,8 @@ class Talks:
         self._live: set[TalkTurn] = set()
         self._followed: dict[tuple[str, str], str] = {}
 
-    async def begin(self, turn: Talk, say: Say, route: Route, principal: Principal) -> "TalkTurn":
-        """Save the question and read what came before it. Raises what `Threads.begin` raises."""
+    async def begin(self, turn: Talk, say: Say, route: Route, principal: Principal, request: str) -> "TalkTurn":
+        """Save the question of a `request` (its id) and read what came before it. Raises what `Threads.begin` does."""
         line = (principal.name, say.follow)
         followed = "" if say.thread or say.anew else self._followed.get(line, "")
         system = [part for message in say.template.messages for part in message.parts]
@@ -61,7 +65,8 @@ class Talks:
             parent=say.parent,
             question=say.question,
             model=route.name,
-            tokens=max(1, self._room(route, say.template.max_tokens) - (weight(system) if system else 0)),
+            request=request,
+            tokens=max(1, self._room(route, say.template) - (weight(system) if system else 0)),
         )
         try:
             place = await self._saved(opening)
@@ -83,10 +88,11 @@ class Talks:
         turn.placed(slim)
         return talk
 
-    def _room(self, route: Route, max_tokens: int | None) -> int:
-        """Tokens for the prompt: the model's context without what the answer needs, at most half of it."""
+    def _room(self, route: Route, template: ChatRequest) -> int:
+        """Tokens for the prompt: the model's context without its tools and what the answer needs, at most half."""
         context = self._atlas.context(route)
-        return context - min(max_tokens or self._answer_tokens, context // 2)
+        tools = estimate_tokens(ChatRequest([], tools=template.tools)) if template.tools else 0
+        return context - min(template.max_tokens or self._answer_tokens, context // 2) - tools
 
     async def _saved(self, opening: Opening) -> Place:
         """Begin in the store. A caller who leaves meanwhile leaves no turn behind that nobody ends."""
@@ -130,6 +136,7 @@ class TalkTurn:
         self._talks = talks
         self._texts: list[str] = []
         self._thoughts: list[str] = []
+        self._calls: dict[int, tuple[ToolOpen, list[str]]] = {}
         self._history = history
         self._prompt_tokens = 0
         self._is_counted = False
@@ -160,6 +167,10 @@ class TalkTurn:
                 self._texts.append(delta.text)  # type: ignore[union-attr]
             elif kind is ThinkDelta:
                 self._thoughts.append(delta.text)  # type: ignore[union-attr]
+            elif kind is ToolOpen:
+                self._calls[delta.index] = (delta, [])  # type: ignore[union-attr, assignment]
+            elif kind is ToolArgs:
+                self._calls[delta.index][1].append(delta.json)  # type: ignore[union-attr]
             elif kind is Tally:
                 self._is_counted = True
             elif kind is Begin:
@@ -172,7 +183,8 @@ class TalkTurn:
 
     def _estimate(self) -> Usage:
         """Count what the provider did not, so that every dialect can say something."""
-        said = sum(map(len, self._texts)) + sum(map(len, self._thoughts))
+        called = (len(call.name) + sum(map(len, pieces)) for call, pieces in self._calls.values())
+        said = sum(map(len, self._texts)) + sum(map(len, self._thoughts)) + sum(called)
         return Usage(input=self._prompt_tokens, output=tokens_of(said), estimated=True)
 
     def begun(self) -> None:
@@ -191,7 +203,8 @@ class TalkTurn:
         self._texts[:] = ["".join(self._texts)]
         self._thoughts[:] = ["".join(self._thoughts)]
         thought, text = self._thoughts[0], self._texts[0]
-        return (*((Think(thought),) if thought else ()), *((Text(text),) if text else ()))
+        calls = [ToolUse(call.id, call.name, "".join(pieces)) for call, pieces in self._calls.values()]
+        return (*((Think(thought),) if thought else ()), *((Text(text),) if text else ()), *calls)
 
     async def end(self, state: State) -> None:
         """Save the answer. Raises StoreFailed."""
@@ -199,7 +212,10 @@ class TalkTurn:
 
 
 class _History:
-    """The request that a conversation and a question make, in words. What a model thought is not told to the next."""
+    """The request that a conversation and a question make, in words.
+
+    What a model thought is not told to the next, nor the call of a tool that nobody answered: providers refuse it.
+    """
 
     def __init__(self, template: ChatRequest, nodes: Sequence[Node]) -> None:
         self.template = template
@@ -213,24 +229,19 @@ class _History:
         return self._request
 
     def _made(self) -> ChatRequest:
-        said = [
-            Message(node.role, tuple(part for part in node.parts if not isinstance(part, Think)))
-            for node in self._nodes
-        ]
-        template = self.template
-        request = ChatRequest(
-            [*template.messages, *said],
-            max_tokens=template.max_tokens,
-            temperature=template.temperature,
-            top_p=template.top_p,
-            top_k=template.top_k,
-            presence_penalty=template.presence_penalty,
-            frequency_penalty=template.frequency_penalty,
-            stop=template.stop,
-            user=template.user,
-        )
+        said: list[Message] = []
+        for node, after in zip(self._nodes, [*self._nodes[1:], None], strict=True):
+            answered = {part.id for part in after.parts if isinstance(part, ToolResult)} if after else set()
+            parts = tuple(part for part in node.parts if _is_told(part, answered))
+            if parts or node.role == "user":
+                said.append(Message(node.role, parts))
+        request = msgspec.structs.replace(self.template, messages=[*self.template.messages, *said], dropped=[])
         self.tokens = estimate_tokens(request)
         return request
+
+
+def _is_told(part: Part, answered: set[str]) -> bool:
+    return part.id in answered if isinstance(part, ToolUse) else not isinstance(part, Think)
 
 
 _NOTHING = _History(ChatRequest([]), ())

@@ -26,8 +26,10 @@ def put_account(connection: Connection, name: str, digest: str) -> bool:
     return False
 
 
-def list_accounts(connection: Connection) -> list[str]:
-    return list(connection.execute(_NAMES).scalars())
+def list_accounts(connection: Connection, after: str, limit: int | None) -> list[str]:
+    """List names in order, those behind `after`."""
+    rows = _NAMES.where(accounts.c.folded_name > _key(after)["sought"]) if after else _NAMES
+    return list(connection.execute(rows.limit(limit)).scalars())
 
 
 def drop_account(connection: Connection, name: str) -> bool:

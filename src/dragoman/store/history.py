@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from sqlalchemy import Connection, bindparam, func, select
 
+from dragoman.chat import Part, ToolResult, ToolUse
 from dragoman.store.rows import node_of
 from dragoman.store.schema import nodes
 from dragoman.threads import BYTES_PER_TOKEN, Node, weight
@@ -34,21 +35,27 @@ def ancestry(connection: Connection, thread: str, start: str, tokens: int) -> It
         values["start"] = page[-1].parent
 
 
+def results_in(parts: Iterable[Part]) -> set[str]:
+    """Return the ids of the tool calls that a message answers."""
+    return {part.id for part in parts if isinstance(part, ToolResult)}
+
+
 def fitting(path: Iterable[Node], tokens: int) -> list[Node]:
     """Keep the latest whole turns that fit into `tokens`. `path` is newest first, the result oldest first.
 
-    A turn is a question with the answers that follow it. Answers without text are left out.
+    A turn is a question with the answers that follow it, and with the results of the tools that they call. Answers
+    that say nothing and call nothing are left out.
     """
     kept: list[Node] = []
     turn: list[Node] = []
     for node in path:
-        if node.role == "assistant" and not node.text:
+        if node.role == "assistant" and not node.text and not any(isinstance(part, ToolUse) for part in node.parts):
             continue
         turn.append(node)
         tokens -= weight(node.parts)
         if tokens < 0:
             break
-        if node.role != "assistant":
+        if node.role != "assistant" and not results_in(node.parts):
             kept += turn
             turn = []
     return kept[::-1]

@@ -6,8 +6,9 @@ from itertools import chain
 import msgspec
 from sqlalchemy import Connection, bindparam, select
 
-from dragoman.faults import NotFound
-from dragoman.store.history import ancestry
+from dragoman.chat import ToolUse
+from dragoman.faults import Malformed, NotFound
+from dragoman.store.history import ancestry, results_in
 from dragoman.store.rows import AnyRow, columns_of, encode, id_of, new_id, no_parent, node_of
 from dragoman.store.schema import nodes, upsert
 from dragoman.threads import Node, Opening, Thread
@@ -24,7 +25,7 @@ class Question(msgspec.Struct, frozen=True):
 
 
 def find_question(connection: Connection, opening: Opening, thread: Thread, now: float) -> Question:
-    """Read where in `thread` the turn stands. Raises NotFound."""
+    """Read where in `thread` the turn stands. Raises NotFound, and Malformed for the result of a tool not called."""
     if opening.parent and not id_of(opening.parent):
         raise no_parent()
     parent = id_of(opening.parent) or thread.current
@@ -34,15 +35,23 @@ def find_question(connection: Connection, opening: Opening, thread: Thread, now:
         if asked is None:
             raise NotFound("There is no question to answer again at this parent_id.", field="parent_id")
         return Question(asked, path, is_saved=True)
-    depth = 1
+    depth, calls = 1, set[str]()
     if parent != thread.root:
         before = next(path, None)
         if before is None:
             raise no_parent()
+        calls = _calls_in(before)
         path, depth = chain([before], path), before.depth + 1
+    if results_in(opening.parts) - calls:
+        raise Malformed("The message before has no tool call of this tool_call_id.", field="content")
     chosen = id_of(opening.question)
     asked = Node(chosen or new_id(), thread.id, parent, depth, "user", opening.parts, now)
     return _with_chosen_id(connection, thread, Question(asked, path)) if chosen else Question(asked, path)
+
+
+def _calls_in(node: Node) -> set[str]:
+    """Return the ids of the tool calls of an answer; one that was not completed has none that can be relied on."""
+    return {part.id for part in node.parts if isinstance(part, ToolUse)} if node.state == "complete" else set()
 
 
 def save_question(connection: Connection, node: Node) -> Node:

@@ -73,7 +73,7 @@ def node_of(row: AnyRow, *, is_alive: bool = True) -> Node:
     """
     state: State = "broken" if row.state == "pending" and not is_alive else row.state
     parts = _decode_parts(row.parts)
-    return Node(row.id, row.thread, row.parent, row.depth, row.role, parts, row.at, state, row.model)
+    return Node(row.id, row.thread, row.parent, row.depth, row.role, parts, row.at, state, row.model, row.request)
 
 
 def columns_of(node: Node) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Double, ForeignKey, Index, Integer, MetaData, Table, Text, literal_column
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every version of the schema that this code can bring up to date, the oldest first; the last is the one it uses."""
 HEAD = REVISIONS[-1]
 
@@ -61,6 +61,8 @@ nodes = Table(
     _seconds("at"),
     text("state"),
     text("model"),
+    # Its default is the database's own, since it was added to tables that had rows.
+    Column("request", Text, nullable=False, server_default=""),
 )
 Index("nodes_by_depth", nodes.c.thread, nodes.c.depth)
 
@@ -86,6 +88,14 @@ accounts = Table(
     Column("folded_name", Text, primary_key=True),
     text("name"),
     text("digest"),
+)
+
+# Links that log in once and were used, until (Unix seconds) they would not work anyway.
+used_links = Table(
+    "used_links",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _seconds("until"),
 )
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dragoman.chat import Part
 from dragoman.faults import Misconfigured
-from dragoman.store import accounts, holdings, shelves, turns
+from dragoman.store import accounts, holdings, links, shelves, turns
 from dragoman.store.database import SQLITE_FILE, Database, open_database, reason_of
 from dragoman.store.keepers import BankKeeper, BooksKeeper, KeyringKeeper
 from dragoman.store.lock import FolderLock
@@ -79,11 +79,15 @@ class Store(Threads, Accounts):
     async def put_account(self, name: str, digest: str) -> bool:
         return await self._database.write(lambda c: accounts.put_account(c, name, digest))
 
-    async def accounts(self) -> list[str]:
-        return await self._database.read(accounts.list_accounts)
+    async def accounts(self, after: str = "", limit: int | None = None) -> list[str]:
+        return await self._database.read(lambda c: accounts.list_accounts(c, after, limit))
 
     async def drop_account(self, name: str) -> bool:
         return await self._database.write(lambda c: accounts.drop_account(c, name))
+
+    async def use_link(self, id_: str, until: float) -> bool:
+        """Note that a link that logs in once was used; say whether it was not yet."""
+        return await self._database.write(lambda c: links.use_link(c, id_, until, self._now()))
 
     def close(self) -> None:
         """Finish what was begun and close the database; blocks meanwhile. Safe to call twice."""

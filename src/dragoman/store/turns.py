@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, case, exists, inser
 
 from dragoman.chat import Part
 from dragoman.faults import Conflict, TooLarge
-from dragoman.store.history import fitting
+from dragoman.store.history import fitting, results_in
 from dragoman.store.owners import add_threads
 from dragoman.store.questions import find_question, save_question
 from dragoman.store.rows import (
@@ -55,9 +55,12 @@ def begin(connection: Connection, opening: Opening, run: str, now: float) -> Pla
     if size > opening.tokens:
         raise TooLarge(f"The message has about {size} tokens, and there is room for {opening.tokens}.")
     before = fitting(question.path, opening.tokens - size)
+    if not before and results_in(asked.parts):
+        raise TooLarge("There is no room for the question and the tool call to which this message has the result.")
     if not question.is_saved:
         asked = save_question(connection, asked)
-    answer = Node(new_id(), thread.id, asked.id, asked.depth + 1, "assistant", (), now, "pending", opening.model)
+    asks = (opening.model, opening.request)
+    answer = Node(new_id(), thread.id, asked.id, asked.depth + 1, "assistant", (), now, "pending", *asks)
     connection.execute(insert(nodes), columns_of(answer))
     thread = _take(connection, thread, asked, answer, run)
     return Place(thread, asked.id, answer.id, asked.parent, (*before, asked), is_new, now)

@@ -15,6 +15,7 @@ from dragoman.errands import KeyFields
 from dragoman.faults import Malformed
 from dragoman.keys import Role, Team
 from dragoman.money import read_amount
+from dragoman.people import Secret
 from dragoman.standing import MOST, NO_LIMITS, Budget, Limits, Window
 from dragoman.usage import MOST_ROWS, CallQuery, UsageQuery, read_cursor
 
@@ -23,6 +24,7 @@ PARAMETERS = 64
 LONGEST_VALUE = 2000
 LATEST = 253_402_300_799
 """Unix seconds of the end of the year 9999: no time is later."""
+LONGEST_CREDENTIAL = 8_192
 OVERLAP_MOST_S = 30 * 86_400
 PRIORITY_MOST = 1000
 Short = Annotated[str, msgspec.Meta(max_length=NAME_CHARACTERS)]
@@ -99,6 +101,10 @@ class _Person(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 
 
+class _Shown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    credential: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_CREDENTIAL)]
+
+
 # --- bodies -----------------------------------------------------------------------------------
 
 
@@ -159,6 +165,15 @@ def person(body: bytes) -> tuple[str, str]:
     """Read the name and the password of a new account."""
     said = decode(body, _Person)
     return said.name, said.password
+
+
+def credential(body: bytes) -> Secret:
+    """Read a provider's credential. Raises Malformed for what cannot stand in a header (RFC 9110, 5.5)."""
+    text = decode(body, _Shown).credential
+    _checked(text, "credential")
+    if max(text) > "\xff":
+        raise Malformed("credential has characters that no header can carry.", field="credential")
+    return Secret(text)
 
 
 def name_of_path(text: str) -> str:

@@ -10,8 +10,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dragoman.chat import Usage
-from dragoman.errands import FreshKey, JournalState, ProviderState, Setting, Sums
-from dragoman.keys import Key, Team
+from dragoman.errands import (
+    CredentialCheck,
+    FreshKey,
+    JournalState,
+    KeyFound,
+    ProviderState,
+    Setting,
+    Spent,
+    Sums,
+    TeamFound,
+)
 from dragoman.standing import Budget, Limits
 from dragoman.usage import CallRow, UsageRow, write_cursor
 
@@ -34,8 +43,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # --- keys and teams ---------------------------------------------------------------------------
 
 
-def own_key(key: Key) -> Row:
+def own_key(found: KeyFound) -> Row:
     """Write a key for whoever holds the key above it."""
+    key = found.key
     return {
         "id": key.id,
         "name": key.name,
@@ -48,15 +58,16 @@ def own_key(key: Key) -> Row:
         "models": list(key.models),
         "dialects": list(key.dialects),
         "limits": _limits(key.limits),
-        "budget": _budget(key.budget),
+        "budget": _budget(key.budget, found.spent),
         "overlap_until": key.previous_until if key.previous else None,
     }
 
 
-def any_key(key: Key) -> Row:
+def any_key(found: KeyFound) -> Row:
     """Write a key for an operator."""
+    key = found.key
     return {
-        **own_key(key),
+        **own_key(found),
         "owner": key.owner,
         "team": key.team,
         "role": key.role,
@@ -67,17 +78,22 @@ def any_key(key: Key) -> Row:
     }
 
 
-def fresh_key(fresh: FreshKey, write: Callable[[Key], Row]) -> Row:
+def fresh_key(fresh: FreshKey, write: Callable[[KeyFound], Row]) -> Row:
     """Write a key with its secret, this once; None where there is none."""
-    return {**write(fresh.key), "secret": fresh.secret.reveal() or None}
+    return {**write(KeyFound(fresh.key, fresh.spent)), "secret": fresh.secret.reveal() or None}
 
 
-def page_of_keys(keys: Sequence[Key], limit: int, write: Callable[[Key], Row]) -> Row:
-    return {"keys": [write(key) for key in keys], "next": keys[-1].id if len(keys) >= limit else None}
+def page_of_keys(found: Sequence[KeyFound], limit: int, write: Callable[[KeyFound], Row]) -> Row:
+    return {"keys": [write(row) for row in found], "next": found[-1].key.id if len(found) >= limit else None}
 
 
-def team(team: Team) -> Row:
-    return {"name": team.name, "limits": _limits(team.limits), "budget": _budget(team.budget)}
+def page_of_users(names: Sequence[str], limit: int) -> Row:
+    return {"users": [{"name": name} for name in names], "next": names[-1] if len(names) >= limit else None}
+
+
+def team(found: TeamFound) -> Row:
+    team = found.team
+    return {"name": team.name, "limits": _limits(team.limits), "budget": _budget(team.budget, found.spent)}
 
 
 def _limits(limits: Limits) -> Row:
@@ -89,8 +105,10 @@ def _limits(limits: Limits) -> Row:
     }
 
 
-def _budget(budget: Budget | None) -> Row | None:
-    return None if budget is None else {"micro": budget.micro, "window": budget.window}
+def _budget(budget: Budget | None, spent: Spent) -> Row | None:
+    if budget is None:
+        return None
+    return {"micro": budget.micro, "window": budget.window, "spent_micro": spent.micro, "resets": spent.resets}
 
 
 # --- usage ------------------------------------------------------------------------------------
@@ -173,6 +191,7 @@ def any_call(call: CallRow) -> Row:
         "target": call.target,
         "credential": call.credential,
         "tier": call.usage.tier,
+        "route": route(call),
         "reserved_micro": call.reserved_micro,
         "attempts": [
             {
@@ -200,6 +219,19 @@ def own_call_whole(call: CallRow) -> Row:
 def any_call_whole(call: CallRow) -> Row:
     """Write a call with what was said, where that is kept, and its story in plain words."""
     return {**any_call(call), "question": call.question, "answer": call.answer, "story": story(call)}
+
+
+def route(call: CallRow) -> str:
+    """Tell in one line who answered a call, and who did not before: `b/m (…abcd) after a/m (upstream_busy)`."""
+    failed = [f"{attempt.provider}/{attempt.model} ({attempt.outcome})" for attempt in call.attempts]
+    if not failed:
+        return f"{call.provider}/{call.target}" if call.provider else ""
+    last = call.attempts[-1]
+    if last.outcome != "ok":
+        return ", ".join(failed)
+    credential = f" (…{last.credential})" if last.credential else ""
+    before = f" after {', '.join(failed[:-1])}" if failed[:-1] else ""
+    return f"{last.provider}/{last.model}{credential}{before}"
 
 
 def story(call: CallRow) -> list[str]:
@@ -246,6 +278,7 @@ def _provider(state: ProviderState) -> Row:
         "waiting": state.waiting,
         "failed_share": state.failed_share,
         "first_byte_ms": _spread(state.first_byte_ms),
+        "between_chunks_ms": _spread(state.between_chunks_ms),
         "total_ms": _spread(state.total_ms),
         "credentials": [
             {
@@ -266,6 +299,16 @@ def _provider(state: ProviderState) -> Row:
             }
             for target in state.targets
         ],
+    }
+
+
+def credential_check(found: CredentialCheck) -> Row:
+    return {
+        "is_good": found.is_good,
+        "models": list(found.models),
+        "code": found.code,
+        "message": found.message,
+        "ms": found.ms,
     }
 
 

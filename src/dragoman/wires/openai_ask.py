@@ -96,7 +96,7 @@ class _Function(msgspec.Struct):
     strict: bool | None = None
 
 
-class _Tool(msgspec.Struct):
+class FunctionTool(msgspec.Struct):
     type: str
     function: _Function | None = None
 
@@ -133,7 +133,7 @@ class _Request(msgspec.Struct):
     top_p: float | None = None
     top_k: int | None = None
     stop: str | list[str] | None = None
-    tools: list[_Tool] | None = None
+    tools: list[FunctionTool] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
@@ -163,7 +163,7 @@ def parse(document: Document) -> ChatRequest:
         top_p=given.top_p,
         top_k=given.top_k,
         stop=(given.stop,) if isinstance(given.stop, str) else tuple(given.stop or ()),
-        tools=tuple(_tool(tool, number) for number, tool in enumerate(given.tools or ())),
+        tools=tuple(tool_of(tool, number) for number, tool in enumerate(given.tools or ())),
         tool_choice=_tool_choice(given),
         effort=given.reasoning_effort,
         user=given.user,
@@ -222,10 +222,11 @@ def _parts(content: str | list[dict[str, Any]] | None, where: str) -> tuple[Part
         return ()
     if isinstance(content, str):
         return (Text(content),) if content else ()
-    return tuple(_part(part, f"{where}[{number}]") for number, part in enumerate(content))
+    return tuple(part_of(part, f"{where}[{number}]") for number, part in enumerate(content))
 
 
-def _part(part: dict[str, Any], where: str) -> Part:
+def part_of(part: dict[str, Any], where: str) -> Part:
+    """Read one part of a content. Raises Malformed that names the field, which begins with `where`."""
     try:
         match part.get("type"):
             case "text":
@@ -264,7 +265,8 @@ def split_data_url(url: str) -> tuple[str, str]:
     return head[5:-7].partition(";")[0], data
 
 
-def _tool(tool: _Tool, number: int) -> Tool:
+def tool_of(tool: FunctionTool, number: int) -> Tool:
+    """Read a tool, the one of that number. Raises Unsupported for what is no function."""
     if tool.type != "function" or tool.function is None:
         raise Unsupported(f"tools[{number}]: only functions can be translated.", field=f"tools[{number}].type")
     made = tool.function
