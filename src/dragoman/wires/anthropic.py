@@ -27,6 +27,7 @@ from dragoman.chat import (
 from dragoman.faults import Broken, Fault, Truncated
 from dragoman.wires.anthropic_usage import Reported
 from dragoman.wires.framing import Event, EventSplitter
+from dragoman.wires.halves import forgiving
 from dragoman.wires.refusals import error_in, fault_in_stream
 
 WIRE = "anthropic"
@@ -82,8 +83,8 @@ class _Event(msgspec.Struct):
     error: Any = None
 
 
-_decode_event = msgspec.json.Decoder(_Event).decode
-_decode_message = msgspec.json.Decoder(_Message).decode
+_decode_event = forgiving(msgspec.json.Decoder(_Event).decode)
+_decode_message = forgiving(msgspec.json.Decoder(_Message).decode)
 _NONSENSE = (msgspec.DecodeError, ValueError, RecursionError)
 
 

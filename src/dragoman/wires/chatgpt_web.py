@@ -11,6 +11,7 @@ import msgspec
 from dragoman.chat import Begin, Broke, Delta, End, Frame, Reason, Tally, TextDelta, Usage, tokens_of
 from dragoman.faults import Broken, Busy, Fault, Truncated
 from dragoman.wires.framing import Event, EventSplitter
+from dragoman.wires.halves import forgiving
 
 WIRE = "chatgpt_web"
 FINISH: dict[str, Reason] = {"stop": "stop", "max_tokens": "length", "interrupted": "stop"}
@@ -42,7 +43,7 @@ class _Event(msgspec.Struct):
     error: Any = None
 
 
-_decode = msgspec.json.Decoder(_Event).decode
+_decode = forgiving(msgspec.json.Decoder(_Event).decode)
 
 
 class _Named(msgspec.Struct):

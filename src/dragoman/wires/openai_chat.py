@@ -27,6 +27,7 @@ from dragoman.chat import (
 )
 from dragoman.faults import Broken, Fault, Truncated
 from dragoman.wires.framing import Event, EventSplitter
+from dragoman.wires.halves import forgiving
 from dragoman.wires.openai_usage import read_usage
 from dragoman.wires.refusals import error_in, fault_in_stream
 
@@ -107,8 +108,8 @@ class _LooseChunk(msgspec.Struct):
     error: Any = None
 
 
-_decode_chunk = msgspec.json.Decoder(_Chunk).decode
-_decode_loose = msgspec.json.Decoder(_LooseChunk).decode
+_decode_chunk = forgiving(msgspec.json.Decoder(_Chunk).decode)
+_decode_loose = forgiving(msgspec.json.Decoder(_LooseChunk).decode)
 _NONSENSE = (msgspec.DecodeError, ValueError, RecursionError)
 
 
