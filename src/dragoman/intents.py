@@ -146,9 +146,10 @@ class OpenSession(msgspec.Struct):
 
 
 class ReadSession(msgspec.Struct):
-    """Whose session a cookie is; found is a `PageSession` without cookie and token."""
+    """Whose session a cookie is, for the page that shows its `csrf`; found is a `PageSession` without token."""
 
     cookie: Secret
+    csrf: Secret
 
 
 class RenewToken(msgspec.Struct):

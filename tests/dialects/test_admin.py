@@ -494,7 +494,7 @@ def test_a_call_is_told_in_plain_words():
         "The first byte came after 20 ms.",
         "It was completed with status 200 after 90 ms.",
         "It used 12 tokens of prompt and 3 of answer.",
-        "It cost 81 micro-units, of 400 reserved.",
+        "It cost 0.000081, of 0.0004 reserved.",
     ]
 
 

@@ -104,6 +104,13 @@ def test_what_is_no_file_of_the_page_is_not_found(gateway, path):
     assert json.loads(body)["error"]["message"]
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_comprehensible_in_one_look(name):
+    lines = FOLDER.joinpath(name).read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 400
+    assert name.endswith((".css", ".svg")) or not [line for line in lines if len(line) > 120]
+
+
 def test_nothing_of_the_page_could_run_what_it_is_told():
     """The policy would stop it; here it is not even tried."""
     text = "\n".join(FOLDER.joinpath(name).read_text(encoding="utf-8") for name in FILES)

@@ -4,14 +4,29 @@ import base64
 import json
 import re
 import subprocess
+from functools import partial
 
 import pytest
-from visiting import PHONE
+from visiting import PHONE, WIDE, Visit, master_key
 
-from gateway import KEY, Gateway, House
+from gateway import Gateway, House
 from upstream import Signal, close, hold, send, stream
 
 PIXEL = base64.b64decode("R0lGODlhAQABAAAAACw=")
+CALL = """async ([path, body]) => (await import("/page/api.js")).call("POST", path, { body })"""
+PASTE = """(area, bytes) => {
+  const clipboardData = new DataTransfer();
+  clipboardData.items.add(new File([new Uint8Array(bytes)], "pasted.gif", { type: "image/gif" }));
+  area.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+}"""
+RESET = """() => {
+  sessionStorage.clear();
+  location.hash = "#/chat";
+  for (const control of document.querySelectorAll("dragoman-chat :is(textarea, input)")) {
+    control.value = "";
+    control.dispatchEvent(new Event("input"));
+  }
+}"""
 
 
 class Stage:
@@ -23,11 +38,11 @@ class Stage:
         target = {"provider": name, "model": "m"}
         self.gateway = start(
             {
-                "auth": {"keys": [KEY]},
                 "providers": [House.provider(self.lane), {"name": "echo", "kind": "echo"}],
                 "models": [{"name": "scripted", "targets": [target]}],
             }
         )
+        self.key = master_key(self.gateway)
 
     def says(self, *texts):
         self.lane.play(stream(self.speaker.events(texts)))
@@ -50,17 +65,31 @@ def stage(upstream, start_gateway):
     return Stage(upstream, "chat-screen", start_gateway)
 
 
+@pytest.fixture(scope="module")
+def desk(stage, browser):
+    session = enter(stage, partial(Visit, browser))
+    yield session
+    session.close()
+
+
 @pytest.fixture
-def page(stage, visit):
-    return enter(stage, visit).page
+def page(desk):
+    """The page that these tests share, at a new chat without drafts and settings."""
+    desk.page.evaluate(RESET)
+    desk.page.get_by_text("What would you like to ask?").wait_for()
+    return choose(desk.page, "scripted")
 
 
-def enter(stage, visit, **how):
-    session = visit(stage.gateway, **how)
+def enter(stage, visit, key=None):
+    session = visit(stage.gateway)
     # The record of a call is written a moment after its end.
-    page = session.forgive("404").login()
-    page.get_by_label("Model", exact=True).select_option("scripted")
+    choose(session.forgive("404").login(key or stage.key), "scripted")
     return session
+
+
+def choose(page, model):
+    page.get_by_label("Model", exact=True).select_option(model)
+    return page
 
 
 def write(page, text):
@@ -78,6 +107,12 @@ def answers(page):
 
 def wait_for_answer(page, text):
     page.locator(".answer:not(.streaming)").filter(has_text=text).wait_for()
+
+
+def talk(stage, page, question, answer):
+    stage.says(answer)
+    ask(page, question)
+    wait_for_answer(page, answer)
 
 
 def test_an_answer_comes_and_is_there_after_a_reload(stage, page):
@@ -102,18 +137,14 @@ def test_stop_keeps_what_came_and_the_next_question_goes_on(stage, page):
     page.get_by_role("button", name="Stop (Escape)").click()
     page.get_by_text("You stopped this answer.").wait_for()
     assert stage.lane.requests[-1].left.wait_here()
-    stage.says("The end.")
-    ask(page, "Go on")
-    wait_for_answer(page, "The end.")
+    talk(stage, page, "Go on", "The end.")
     assert ("assistant", "Half of ") in stage.asked()
     page.reload()
     page.get_by_text("You stopped this answer.").wait_for()
 
 
 def test_regenerate_makes_a_sibling_and_any_branch_may_be_continued(stage, page):
-    stage.says("First answer")
-    ask(page, "Say something")
-    wait_for_answer(page, "First answer")
+    talk(stage, page, "Say something", "First answer")
     stage.says("Second answer")
     page.get_by_role("button", name="Regenerate").click()
     wait_for_answer(page, "Second answer")
@@ -124,9 +155,7 @@ def test_regenerate_makes_a_sibling_and_any_branch_may_be_continued(stage, page)
     assert (arrows.inner_text(), answers(page)) == ("1 / 2", ["First answer"])
     page.reload()
     wait_for_answer(page, "First answer")
-    stage.says("Third answer")
-    ask(page, "And then?")
-    wait_for_answer(page, "Third answer")
+    talk(stage, page, "And then?", "Third answer")
     assert stage.asked() == [("user", "Say something"), ("assistant", "First answer"), ("user", "And then?")]
     page.get_by_role("button", name="Later version").click()
     wait_for_answer(page, "Second answer")
@@ -134,9 +163,7 @@ def test_regenerate_makes_a_sibling_and_any_branch_may_be_continued(stage, page)
 
 
 def test_an_edited_question_is_a_sibling_and_the_old_one_stays(stage, page):
-    stage.says("Blue")
-    ask(page, "A colour of the sea?")
-    wait_for_answer(page, "Blue")
+    talk(stage, page, "A colour of the sea?", "Blue")
     page.locator(".question").hover()
     page.get_by_role("button", name="Edit: ask this differently").click()
     stage.says("Green")
@@ -151,9 +178,7 @@ def test_an_edited_question_is_a_sibling_and_the_old_one_stays(stage, page):
 
 
 def test_conversations_are_found_renamed_exported_and_deleted(stage, page):
-    stage.says("An answer to keep")
-    ask(page, "About herons")
-    wait_for_answer(page, "An answer to keep")
+    talk(stage, page, "About herons", "An answer to keep")
     listed = page.locator(".conversations li")
     listed.filter(has_text="About herons").hover()
     page.get_by_role("button", name="Rename “About herons”").click()
@@ -175,40 +200,19 @@ def test_conversations_are_found_renamed_exported_and_deleted(stage, page):
     page.get_by_text("What would you like to ask?").wait_for()
 
 
-def test_a_long_list_goes_on_as_one_scrolls(gateway, visit):
-    session = visit(gateway)
-    page = session.login()
-    page.evaluate(
-        """async () => { const { call } = await import("/page/api.js");
-        const turns = (number) => [{ role: "user", content: `talk ${number}` }, { role: "assistant", content: "so" }];
-        const conversations = Array.from({ length: 70 }, (_, number) => ({ turns: turns(number) }));
-        await call("POST", "/api/conversations/import", { body: { conversations } }); }"""
-    )
-    page.reload()
-    listed = page.locator(".conversations li")
-    listed.first.wait_for()
-    assert listed.count() < 70
-    while listed.count() < 70:
-        before = listed.count()
-        page.mouse.move(100, 400)
-        page.mouse.wheel(0, 5_000)
-        page.wait_for_function("count => document.querySelectorAll('.conversations li').length > count", arg=before)
-    assert len(set(listed.all_inner_texts())) == 70
-
-
 def test_a_picture_goes_to_the_model(stage, page):
     picker = page.get_by_label("Pictures to add")
     picker.set_input_files([{"name": f"{n}.gif", "mimeType": "image/gif", "buffer": PIXEL} for n in range(2)])
     page.get_by_role("button", name="Remove picture 2").click()
-    stage.says("A dot.")
-    ask(page, "What is it?")
-    wait_for_answer(page, "A dot.")
+    page.get_by_label("Message", exact=True).evaluate(PASTE, list(PIXEL))
+    page.get_by_alt_text("Picture 2").wait_for()
+    talk(stage, page, "What is it?", "A dot.")
     [(_, content)] = stage.asked()
     picture = "data:image/gif;base64," + base64.b64encode(PIXEL).decode()
-    assert [part.get("image_url", {}).get("url") for part in content] == [picture, None]
-    assert page.locator(".question img").get_attribute("src") == picture
+    assert [part.get("image_url", {}).get("url") for part in content] == [picture, picture, None]
+    assert page.locator(".question img").first.get_attribute("src") == picture
     page.reload()
-    page.locator(".question img").wait_for()
+    page.locator(".question img").first.wait_for()
 
 
 def test_what_a_model_says_is_never_html(stage, page):
@@ -225,7 +229,7 @@ def test_what_a_model_says_is_never_html(stage, page):
     page.locator(".answer").get_by_role("button", name="Retry").wait_for(state="detached")
     assert shown.locator("script, img, a").count() == 0
     assert "<script>window.hit=1</script>" in shown.inner_text()
-    assert shown.locator(".bidi").inner_text() == "RLO"
+    assert shown.locator(".bidi").inner_text() == "U+202E"
     assert page.evaluate("window.hit") is None
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
@@ -233,8 +237,9 @@ def test_what_a_model_says_is_never_html(stage, page):
 def test_thoughts_and_calls_of_tools_are_folded_and_a_result_can_be_given(stage, page):
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city":'}}
     rest = {"index": 0, "function": {"arguments": '"Oslo"}'}}
-    stage.chunks({"reasoning_content": "Let me look."}, {"tool_calls": [call]}, {"tool_calls": [rest]})
-    page.get_by_text("System message and settings").click()
+    other = {"index": 1, "id": "call_2", "type": "function", "function": {"name": "tides", "arguments": "{}"}}
+    stage.chunks({"reasoning_content": "Let me look."}, *({"tool_calls": [each]} for each in (call, rest, other)))
+    page.locator(".settings").evaluate("node => { node.open = true; }")
     tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
     page.get_by_label("Tools").fill(json.dumps([tool]))
     page.get_by_label("System message", exact=True).fill("Be brief.")
@@ -246,18 +251,30 @@ def test_thoughts_and_calls_of_tools_are_folded_and_a_result_can_be_given(stage,
     page.get_by_text("Let me look.").wait_for()
     stage.says("It rains.")
     page.get_by_label("The result of weather").fill("rain")
-    page.get_by_role("button", name="Send the result").click()
+    page.get_by_text("Tool call: tides").click()
+    page.get_by_label("The result of tides").fill("high")
+    page.get_by_role("button", name="Send the results").click()
     wait_for_answer(page, "It rains.")
     sent = stage.lane.requests[-1].json["messages"]
-    assert (sent[0]["role"], sent[-1]["role"], sent[-1]["tool_call_id"]) == ("system", "tool", "call_1")
+    results = [(said["tool_call_id"], said["content"]) for said in sent if said["role"] == "tool"]
+    assert (sent[0]["role"], results) == ("system", [("call_1", "rain"), ("call_2", "high")])
 
 
-def test_wrong_tools_are_said_and_nothing_is_lost(page):
-    page.get_by_text("System message and settings").click()
+def test_an_answer_that_reached_the_limit_says_so(stage, page):
+    ending = [said.replace(b'"stop"', b'"length"') for said in stage.speaker.closing()]
+    stage.lane.play(stream([*stage.speaker.opening(), stage.speaker.text("And so"), *ending]))
+    ask(page, "A long story")
+    page.get_by_text("This answer ended at the limit of tokens.").wait_for()
+
+
+def test_wrong_tools_are_said_and_nothing_is_lost(stage, page):
+    page.locator(".settings").evaluate("node => { node.open = true; }")
     page.get_by_label("Tools").fill("[{")
     ask(page, "A question")
     page.get_by_text("The tools are not JSON.").wait_for()
     assert page.get_by_label("Message", exact=True).input_value() == "A question"
+    page.get_by_label("Tools").fill("")
+    talk(stage, page, "A question", "An answer")
 
 
 def test_a_draft_outlives_a_reload_and_shift_enter_is_a_new_line(page):
@@ -268,8 +285,8 @@ def test_a_draft_outlives_a_reload_and_shift_enter_is_a_new_line(page):
     page.wait_for_function("() => document.querySelector('.composer > textarea')?.value === 'one\\ntwo'")
 
 
-def test_at_phone_width_the_list_is_a_drawer(stage, visit):
-    page = enter(stage, visit, size=PHONE).page
+def test_at_phone_width_the_list_is_a_drawer(stage, page):
+    page.set_viewport_size(PHONE)
     stage.says("```\n" + "wide " * 100 + "\n```\n\n|" + " column |" * 30 + "\n|" + "-|" * 30)
     ask(page, "Something wide")
     wait_for_answer(page, "wide")
@@ -280,6 +297,7 @@ def test_at_phone_width_the_list_is_a_drawer(stage, visit):
     side.get_by_role("link", name="Something wide").wait_for()
     page.keyboard.press("Escape")
     side.wait_for(state="hidden")
+    page.set_viewport_size(WIDE)
 
 
 def test_an_answer_that_the_provider_cut_says_so_and_is_asked_again(stage, page):
@@ -293,22 +311,32 @@ def test_an_answer_that_the_provider_cut_says_so_and_is_asked_again(stage, page)
     assert page.locator(".answer .arrows").inner_text() == "2 / 2"
 
 
-def test_a_busy_provider_says_when_to_try_again_and_the_question_is_kept(stage, visit):
-    page = enter(stage, visit).forgive("429").page
-    page.get_by_label("Model", exact=True).select_option("echo-busy")
+def refused(page):
+    """What is said below a question that was not taken, which is still there to be sent."""
+    trouble = page.locator(".composer .trouble")
+    trouble.wait_for()
+    assert page.get_by_label("Message", exact=True).input_value() == "Too soon"
+    assert page.locator(".message").count() == 0
+    return trouble.inner_text()
+
+
+def test_a_busy_provider_says_when_to_try_again_and_the_question_is_kept(desk, page):
+    desk.forgive("429")
+    choose(page, "echo-busy")
     ask(page, "Too soon")
-    retry = page.get_by_role("button", name=re.compile("Retry|Try again"))
-    retry.wait_for()
-    page.get_by_text(re.compile(r"Try again in \d+ s")).wait_for()
-    kept = page.get_by_label("Message", exact=True).input_value() + page.locator(".thread").inner_text()
-    assert "Too soon" in kept
+    assert re.search(r"Try again in \d+ s", refused(page))
+
+
+def test_a_budget_that_is_used_up_says_whom_to_ask_and_the_question_is_kept(stage, visit, page):
+    made = page.evaluate(CALL, ["/api/admin/keys", {"name": "poor", "budget": {"amount": "0", "window": "total"}}])
+    page = enter(stage, visit, made["secret"]).forgive("402").page
+    ask(page, "Too soon")
+    assert "Ask an operator for a larger budget" in refused(page)
 
 
 def test_a_turn_that_is_under_way_elsewhere_is_waited_for(stage, visit):
     page = enter(stage, visit).page
-    stage.says("Ready")
-    ask(page, "Begin")
-    wait_for_answer(page, "Ready")
+    talk(stage, page, "Begin", "Ready")
     go = Signal()
     rest = [stage.speaker.text(" enough"), *stage.speaker.closing()]
     pieces = [b"%x\r\n%b\r\n" % (len(event), event) for event in rest]
@@ -327,6 +355,22 @@ def test_a_turn_that_is_under_way_elsewhere_is_waited_for(stage, visit):
     wait_for_answer(other, "Second")
 
 
+def test_a_long_list_goes_on_as_one_scrolls(page):
+    turns = [[{"role": "user", "content": f"talk {n}"}, {"role": "assistant", "content": "so"}] for n in range(70)]
+    page.evaluate(CALL, ["/api/conversations/import", {"conversations": [{"turns": each} for each in turns]}])
+    with page.expect_response(lambda said: "q=talk" in said.url):
+        page.get_by_label("Search conversations").fill("talk")
+    listed = page.locator(".conversations li")
+    page.locator(".conversations li:first-child").filter(has_text="talk").wait_for()
+    assert listed.count() < 70
+    while listed.count() < 70:
+        before = listed.count()
+        page.mouse.move(100, 400)
+        page.mouse.wheel(0, 5_000)
+        page.wait_for_function("count => document.querySelectorAll('.conversations li').length > count", arg=before)
+    assert len(set(listed.all_inner_texts())) == 70
+
+
 def test_a_gateway_that_dies_in_mid_answer_comes_back_with_what_it_saved(upstream, visit, tmp_path):
     stage = Stage(upstream, "chat-dies", lambda tree: Gateway(tree, tmp_path))
     again = None
@@ -338,7 +382,7 @@ def test_a_gateway_that_dies_in_mid_answer_comes_back_with_what_it_saved(upstrea
         page.get_by_text("Saved words").wait_for()
         write(page, "typed meanwhile")
         stage.gateway.process.kill()
-        page.get_by_text("The connection was cut; what had arrived is kept.").wait_for()
+        page.get_by_text("The connection was cut in mid-answer.").wait_for()
         page.get_by_role("status").get_by_text("does not answer").wait_for()
         args = stage.gateway.process.args
         stage.gateway.stop()

@@ -6,11 +6,13 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "src" / "dragoman" / "page"
 POLICY = "script-src 'self'; style-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'"
-EMPTY = '<!doctype html><html lang="en"><link rel="stylesheet" href="/page/chat.css"><body>'
+EMPTY = (
+    '<!doctype html><html lang="en"><link rel="stylesheet" href="/page/chat.css"><body><dragoman-chat></dragoman-chat>'
+)
 RENDER = """async (texts) => {
   const { markdownView } = await import("/page/markdown.js");
   const view = markdownView();
-  document.body.replaceChildren(view.node);
+  document.querySelector("dragoman-chat").replaceChildren(view.node);
   const begun = performance.now();
   for (const text of texts) view.update(text);
   view.node.getBoundingClientRect();
@@ -53,33 +55,42 @@ def html(page):
     return page.locator(".markdown").evaluate("node => node.innerHTML")
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("one\ntwo\n\nthree", "<p>one\ntwo</p><p>three</p>"),
-        ("# a\n###### b ##", "<h3>a</h3><h6>b</h6>"),
-        ("#no heading", "<p>#no heading</p>"),
-        ("**b** *i* ***bi*** __b__ _i_ ~~d~~", None),
-        ("a snake_case_name and 2 * 3 * 4", "<p>a snake_case_name and 2 * 3 * 4</p>"),
-        ("*open and **never closed", "<p>*open and **never closed</p>"),
-        ("**bold *both* bold**", "<p><strong>bold <em>both</em> bold</strong></p>"),
-        ("`a *b* <i>` ``x ` y`` `open", "<p><code>a *b* &lt;i&gt;</code> <code>x ` y</code> `open</p>"),
-        (r"\*not\* \[this\]", "<p>*not* [this]</p>"),
-        ("- a\n- b\n  - c\n\n    more\n- d", None),
-        ("3. c\n4. d", '<ol start="3"><li><p>c</p></li><li><p>d</p></li></ol>'),
-        ("> a\n> > b", "<blockquote><p>a</p><blockquote><p>b</p></blockquote></blockquote>"),
-        ("a\n\n---\n***", "<p>a</p><hr><hr>"),
-        ("text\n- item\nlazy", "<p>text</p><ul><li><p>item\nlazy</p></li></ul>"),
-        ("<b>x</b> &amp; <!-- c -->", "<p>&lt;b&gt;x&lt;/b&gt; &amp;amp; &lt;!-- c --&gt;</p>"),
-    ],
-)
-def test_what_is_written_is_shown(page, text, shown):
-    render(page, text)
-    inner = "<strong>b</strong> <em>i</em> <strong><em>bi</em></strong> <strong>b</strong> <em>i</em> <del>d</del>"
-    nested = "<li><p>b</p><ul><li><p>c</p><p>more</p></li></ul></li>"
-    if "~~" in text:
-        shown = f"<p>{inner}</p>"
-    assert html(page) == (shown or f"<ul><li><p>a</p></li>{nested}<li><p>d</p></li></ul>")
+WRITTEN = {
+    "one\ntwo\n\nthree": "<p>one\ntwo</p><p>three</p>",
+    "# a\n###### b ##": "<h3>a</h3><h6>b</h6>",
+    "#no heading": "<p>#no heading</p>",
+    "**b** *i* ***bi***": "<p><strong>b</strong> <em>i</em> <strong><em>bi</em></strong></p>",
+    "__b__ _i_ ~~d~~": "<p><strong>b</strong> <em>i</em> <del>d</del></p>",
+    "a snake_case_name and 2 * 3 * 4": "<p>a snake_case_name and 2 * 3 * 4</p>",
+    "*open and **never closed": "<p>*open and **never closed</p>",
+    "**bold *both* bold**": "<p><strong>bold <em>both</em> bold</strong></p>",
+    "`a *b* <i>` ``x ` y`` `open": "<p><code>a *b* &lt;i&gt;</code> <code>x ` y</code> `open</p>",
+    r"\*not\* \[this\]": "<p>*not* [this]</p>",
+    "- a\n- b\n  - c\n\n    more\n- d": (
+        "<ul><li><p>a</p></li><li><p>b</p><ul><li><p>c</p><p>more</p></li></ul></li><li><p>d</p></li></ul>"
+    ),
+    "3. c\n4. d": '<ol start="3"><li><p>c</p></li><li><p>d</p></li></ol>',
+    "> a\n> > b": "<blockquote><p>a</p><blockquote><p>b</p></blockquote></blockquote>",
+    "a\n\n---\n***": "<p>a</p><hr><hr>",
+    "text\n- item\nlazy": "<p>text</p><ul><li><p>item\nlazy</p></li></ul>",
+    "text\n2. no item": "<p>text\n2. no item</p>",
+    "<b>x</b> &amp; <!-- c -->": "<p>&lt;b&gt;x&lt;/b&gt; &amp;amp; &lt;!-- c --&gt;</p>",
+}
+
+
+def test_what_is_written_is_shown(page):
+    said = page.evaluate(
+        """async (texts) => {
+          const { markdownView } = await import("/page/markdown.js");
+          return texts.map((text) => {
+            const view = markdownView();
+            view.update(text);
+            return view.node.innerHTML;
+          });
+        }""",
+        list(WRITTEN),
+    )
+    assert dict(zip(WRITTEN, said, strict=True)) == WRITTEN
 
 
 def test_a_block_of_code_has_its_language_and_is_what_was_written(page):
@@ -127,7 +138,7 @@ def test_a_picture_is_a_link_and_is_not_fetched(page):
 
 def test_what_turns_the_direction_is_named_and_half_a_surrogate_is_replaced(page):
     page.evaluate(RENDER, ["pay \u202eevil\u202c `\u2066x` ok"])
-    assert page.locator(".bidi").all_inner_texts() == ["RLO", "PDF", "LRI"]
+    assert page.locator(".bidi").all_inner_texts() == ["U+202E", "U+202C", "U+2066"]
     assert page.locator(".markdown").inner_text().find("\u202e") < 0
     page.evaluate(f'() => ({RENDER})(["a \\ud800 b"])')
     assert page.locator(".markdown").inner_text() == "a \ufffd b"
@@ -176,12 +187,23 @@ HOSTILE = {
     "spaces": " " * 1_000_000 + "x",
     "hashes": "# " + " #" * 200_000 + "x",
     "rules": "- - - " * 30_000,
-    "fences": "```\n" * 10_000,
+    "fences": "```\n" * 5_000,
     "lines": "a\n" * 100_000,
 }
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_no_text_freezes_the_page(page, text):
-    assert render(page, text) < SOON_MS
-    assert page.locator(".markdown").evaluate("node => node.childNodes.length") > 0
+def test_no_text_freezes_the_page(page):
+    # Each is timed by itself, in a view that is there and laid out.
+    times_ms = page.evaluate(
+        f"""async (texts) => {{
+          const times = {{}};
+          for (const [name, text] of Object.entries(texts)) {{
+            times[name] = await ({RENDER})([text]);
+            if (!view.node.childNodes.length) times[name] = null;
+          }}
+          return times;
+        }}""",
+        HOSTILE,
+    )
+    assert list(times_ms) == list(HOSTILE)
+    assert {name: ms for name, ms in times_ms.items() if ms is None or ms > SOON_MS} == {}

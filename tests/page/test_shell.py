@@ -28,7 +28,7 @@ def test_the_link_of_the_start_logs_in_once(gateway, visit):
     page.get_by_text("master", exact=True).wait_for()
     second = visit(gateway).forgive("401").page
     second.goto(link)
-    second.get_by_role("dialog").get_by_text("prints a fresh one").wait_for()
+    second.get_by_role("dialog").get_by_text("prints a new one").wait_for()
 
 
 def test_a_fresh_link_comes_from_the_command(start_gateway, config, visit, tmp_path):
@@ -56,7 +56,7 @@ def test_logging_out_ends_it_for_the_next_visit_too(gateway, visit):
     session = visit(gateway)
     page = session.login()
     page.get_by_role("button", name="Log out").click()
-    page.get_by_role("dialog").get_by_text("You have logged out.").wait_for()
+    page.get_by_role("dialog", name="Log in").wait_for()
     page.reload()
     page.get_by_role("dialog", name="Log in").wait_for()
     assert [cookie for cookie in session.context.cookies() if cookie["value"]] == []

@@ -53,7 +53,8 @@ class Visit:
     def close(self):
         self.context.close()
         unforeseen = [said for said in self.complaints if not any(part in said for part in self.forgiven)]
-        assert (self.elsewhere, unforeseen) == ([], [])
+        assert not self.elsewhere, self.elsewhere
+        assert not unforeseen, unforeseen
 
 
 def master_key(gateway):

@@ -108,5 +108,5 @@ def test_what_was_counted_by_us_is_told_as_such():
         "Attempt 1, p/m, answered after 0 ms.",
         "It was refused (rate_limited) with status 429 after 3 ms.",
         "It used 1 tokens of prompt and 2 of answer (counted by the gateway).",
-        "It cost 0 micro-units.",
+        "It cost 0.00.",
     ]

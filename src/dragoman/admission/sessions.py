@@ -61,25 +61,26 @@ class Sessions:
         match wish:
             case OpenSession():
                 return self._open(await self._subject(wish))
-            case ReadSession(cookie):
-                given = self._given(cookie)
+            case ReadSession(cookie, csrf):
+                given = self._given(cookie, csrf)
                 return self._session(given, self._gate.represented(given.sub))
             case RenewToken(cookie, csrf):
-                return self._renew(self._given(cookie), csrf)
+                return self._renew(self._given(cookie, csrf))
 
     async def _subject(self, wish: OpenSession) -> str:
         if wish.password is not None:
             token = await self._logins.login(wish.name, wish.password, refresh=False)
             return self._tokens.read(Secret(token)) or ""
-        if self._wrong.is_empty():
-            raise TooMany("Too many wrong keys were given; try again later.", retry_after_s=self._wrong.wait_s())
         try:
             if wish.link is not None:
                 return await self._used(wish.link)
             return self._gate.subject(wish.key or Secret(""))
         except Unauthenticated:
-            self._wrong.take()
-            raise
+            # Only who is wrong has to wait: else anybody could keep everybody out.
+            if self._wrong.take():
+                raise
+            wait_s = self._wrong.wait_s()
+        raise TooMany("Too many wrong keys were given; try again later.", retry_after_s=wait_s)
 
     async def _used(self, link: Secret) -> str:
         """Use up a link and return whom it logs in: whoever reads what the gateway prints at its start runs it."""
@@ -95,9 +96,7 @@ class Sessions:
         cookie, made = self._passes.make(Kind.SESSION, subject)
         return self._session(made, principal, cookie, self._token(subject))
 
-    def _renew(self, given: Pass, csrf: Secret) -> PageSession:
-        if not hmac.compare_digest(csrf.digest(), self._passes.csrf(given).digest()):
-            raise Forbidden("This did not come from the page: send what it was told as `csrf` in `X-CSRF-Token`.")
+    def _renew(self, given: Pass) -> PageSession:
         principal = self._gate.represented(given.sub)
         cookie: Secret | None = None
         if self._passes.is_half_over(given):
@@ -105,10 +104,12 @@ class Sessions:
             cookie, given = self._passes.make(Kind.SESSION, given.sub, given.jti)
         return self._session(given, principal, cookie, self._token(given.sub))
 
-    def _given(self, cookie: Secret) -> Pass:
+    def _given(self, cookie: Secret, csrf: Secret) -> Pass:
         given = self._passes.read(Kind.SESSION, cookie)
         if given is None:
             raise Unauthenticated("Nobody is logged in here, or the session is over.")
+        if not hmac.compare_digest(csrf.digest(), self._passes.csrf(given).digest()):
+            raise Forbidden("This did not come from the page: send what it was told as `csrf` in `X-CSRF-Token`.")
         return given
 
     def _token(self, subject: str) -> PageToken:

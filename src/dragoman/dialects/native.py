@@ -19,6 +19,7 @@ from dragoman.wires.cors import cors, preflights
 from dragoman.wires.fields import read_object, text_of_query, whole_number
 from dragoman.wires.http_turn import JSON
 from dragoman.wires.openai_http import Shape
+from dragoman.wires.private import PRIVATE
 
 PATH = "/api/conversations"
 LIMIT = 20
@@ -33,7 +34,7 @@ class _Native(Shape):
         return reply
 
     def found(self, wish: Wish, say: Any, status: int = 200) -> Lookup:
-        return Found(wish, say, status, [*JSON, *cors(self.head)])
+        return Found(wish, say, status, [*JSON, *PRIVATE, *cors(self.head)])
 
 
 class Found:

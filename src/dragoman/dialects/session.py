@@ -64,7 +64,8 @@ class AtSession(Private):
 
     def refuse(self, fault: Fault) -> Reply:
         reply = super().refuse(fault)
-        if fault.code == "unauthenticated" and shown(self.head):
+        # A wrong link says nothing of the cookie: any site could log people out by sending them to one.
+        if fault.code == "unauthenticated" and self._plan is not log_in and shown(self.head):
             reply.headers.append(forgotten(self.head))
         return reply
 
@@ -96,7 +97,7 @@ def _asked(login: _Login) -> OpenSession:
 
 
 def read(head: Head, data: bytes) -> Told:  # noqa: ARG001 - a GET has no body to read
-    return Told(head, ReadSession(shown(head)))
+    return Told(head, ReadSession(*_proof(head)))
 
 
 def renew(head: Head, data: bytes) -> Told:  # noqa: ARG001 - it has no body to read
@@ -110,7 +111,12 @@ def log_out(head: Head, data: bytes) -> Told:  # noqa: ARG001 - it has no body t
 
 
 def _proven(head: Head) -> RenewToken:
-    return RenewToken(shown(head), Secret((head.get(b"x-csrf-token") or b"").decode("latin-1")))
+    return RenewToken(*_proof(head))
+
+
+def _proof(head: Head) -> tuple[Secret, Secret]:
+    """The cookie is sent to all ports of a host, so it is worth nothing without what this origin alone was told."""
+    return shown(head), Secret((head.get(b"x-csrf-token") or b"").decode("latin-1"))
 
 
 def check_site(head: Head) -> None:

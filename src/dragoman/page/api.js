@@ -54,29 +54,40 @@ async function refusal(response) {
   const wait = response.headers.get("retry-after");
   const retryAfterS = wait === null || !Number.isFinite(Number(wait)) ? null : Number(wait);
   const kind = KINDS[status] ?? (status >= 500 ? "broken" : "refused");
-  const broken = `Try again. If it goes on, the log has it as request ${response.headers.get("x-request-id") ?? "?"}.`;
-  const advice = retryAfterS ? `Try again in ${Math.ceil(retryAfterS)} s.` : ADVICE[status] ?? (status >= 500 ? broken : "");
   const message = said.message ?? said.detail ?? (text.slice(0, 300) || `The gateway answered ${status}.`);
-  return new Trouble(String(message), { kind, advice, status, code: said.code ?? "", field: said.param ?? "", retryAfterS });
+  const advice = retryAfterS ? `Try again in ${Math.ceil(retryAfterS)} s.` : ADVICE[status] ?? lastAdvice(response);
+  const { code = "", param: field = "" } = said;
+  return new Trouble(String(message), { kind, advice, status, code, field, retryAfterS });
+}
+
+function lastAdvice({ status, headers }) {
+  if (status < 500) return "";
+  return `Try again. If it goes on, the log has it as request ${headers.get("x-request-id") ?? "?"}.`;
 }
 
 /** Fetch a path of the gateway. Throws Trouble when it cannot be reached, never for a status. */
-async function reach(path, { method = "GET", body, headers = {}, signal } = {}) {
+async function reach(path, options) {
   try {
-    return await fetch(new URL(`.${path}`, base), { method, body, headers, signal, credentials: "same-origin", cache: "no-store" });
+    return await fetch(new URL(`.${path}`, base), { credentials: "same-origin", cache: "no-store", ...options });
   } catch (error) {
     throw error?.name === "AbortError" ? trouble(error) : gone();
   }
 }
 
+// Browsers send a cookie to every port of a host, and keep this for one origin: each is worth nothing alone.
+const PROOF = "dragoman-proof";
+/** What shows that a request is the page's own; all tabs have the same. */
+const proof = () => ({ headers: { "X-CSRF-Token": localStorage.getItem(PROOF) ?? "" } });
 const asJson = (body) => ({ body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
 
 async function readSession(path, options) {
   const response = await reach(path, options);
   if (!response.ok) throw await refusal(response);
   const said = await response.json();
+  // Another tab has logged in as somebody else: show nothing of whose page this was.
+  if (session.principal && session.principal !== said.principal) location.reload();
   Object.assign(session, said);
-  return said;
+  localStorage.setItem(PROOF, said.csrf);
 }
 
 /** Log in by `{link}`, `{key}` or `{name, password}`. Throws Trouble. */
@@ -88,18 +99,21 @@ export async function login(what) {
 /** Go on with the session that the browser's cookie stands for. Returns whether there is one. */
 export async function resume() {
   try {
-    await readSession("/api/session", {});
+    await readSession("/api/session", proof());
     await renew();
     return true;
   } catch (error) {
-    if (error.kind === "revoked") return false;
+    if (error.kind === "revoked" || error.status === 403) return false;
     throw error;
   }
 }
 
+/** Log out, and leave nothing on the screen or in this tab of who was here. */
 export async function logout() {
-  await reach("/api/session", { method: "DELETE", headers: { "X-CSRF-Token": session.csrf ?? "" } });
-  over("You have logged out.");
+  await reach("/api/session", { method: "DELETE", ...proof() });
+  localStorage.removeItem(PROOF);
+  sessionStorage.clear();
+  location.reload();
 }
 
 function over(reason) {
@@ -111,17 +125,9 @@ let renewing = null;
 
 /** Get a fresh token; many who ask at once get the same one. */
 function renew() {
-  const ask = () => readSession("/api/session/token", { method: "POST", headers: { "X-CSRF-Token": session.csrf ?? "" } });
-  renewing ??= ask().catch((error) => rejoin(error).then(ask)).finally(() => { renewing = null; });
+  const asked = () => readSession("/api/session/token", { method: "POST", ...proof() });
+  renewing ??= asked().finally(() => { renewing = null; });
   return renewing;
-}
-
-/** Another tab may have logged in anew: learn whose page this is now, and show nothing of whose it was. */
-async function rejoin(error) {
-  if (error.status !== 403) throw error;
-  const before = session.principal;
-  await readSession("/api/session", {});
-  if (session.principal !== before) location.reload();
 }
 
 /** A bearer secret that is valid now. Throws Trouble, and has the page ask for a login when the session is over. */
@@ -133,7 +139,7 @@ export async function currentKey() {
 }
 
 function ended(error) {
-  if (error.kind === "revoked" || error.status === 403) over("Your session is over: its key was revoked, or has expired.");
+  if (error.status === 401 || error.status === 403) over("Your session is over: its key was revoked, or has expired.");
   throw error;
 }
 
@@ -152,7 +158,7 @@ async function send(path, { key, headers = {}, ...rest }) {
 
 /** Ask for JSON. Returns what was answered, null for nothing. Throws Trouble. */
 export async function call(method, path, { body, query, signal } = {}) {
-  const given = Object.entries(query ?? {}).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const given = Object.entries(query ?? {}).filter(([, value]) => (value ?? "") !== "");
   const suffix = given.length ? `?${new URLSearchParams(given)}` : "";
   const response = await send(path + suffix, { method, signal, ...(body === undefined ? {} : asJson(body)) });
   if (!response.ok) throw await refusal(response);
@@ -180,7 +186,8 @@ export async function* pieces(response) {
     }
   } catch (error) {
     if (error?.name === "AbortError") throw trouble(error);
-    throw new Trouble("The connection was cut in mid-answer.", { kind: "cut", advice: "What had arrived is kept. Try again." });
+    const advice = "What had arrived is kept. Try again.";
+    throw new Trouble("The connection was cut in mid-answer.", { kind: "cut", advice });
   } finally {
     reader.cancel().catch(() => {});
   }

@@ -2,36 +2,48 @@
 import { h } from "./elements.js";
 
 const SPACE = "http://www.w3.org/2000/svg";
+const HEIGHT = 240;
 const MARGIN = { top: 10, right: 8, bottom: 24, left: 64 };
 const LABEL_WIDTH = 64;
-export const OTHER = "other";
+const MOST_SERIES = 8;
 
 function svg(tag, attributes = {}, ...children) {
   const node = document.createElementNS(SPACE, tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
-  node.append(...children);
+  node.append(...children.flat());
   return node;
 }
 
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
-/** The names of all parts, the biggest first; what comes after `most` becomes "other". */
-export function seriesOf(buckets, most = 8) {
-  const totals = new Map();
-  for (const { parts } of buckets) {
-    for (const { name, value } of parts) totals.set(name, (totals.get(name) ?? 0) + value);
-  }
-  const names = [...totals].filter(([, total]) => total > 0).sort((a, b) => b[1] - a[1]).map(([name]) => name);
-  return names.length > most ? [...names.slice(0, most), OTHER] : names;
+/** Draw `[{label, values: Map of name to value}]` as stacked bars with a legend; `format` writes a value. */
+export function chart(buckets, { format, width, label }) {
+  const { names, bars } = stack(buckets);
+  const highest = Math.max(1, ...bars.map(({ parts }) => sum(parts)));
+  const step = stepFor(highest);
+  const plot = plotOf(width, Math.ceil(highest / step) * step, bars.length);
+  const drawing = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label },
+    axis(plot, step, format), bars.map((bar, index) => drawBar(plot, index, bar, names, format)), labels(plot, bars));
+  const colour = (index) => h("i", { class: `series-${index}`, "aria-hidden": "true" });
+  const legend = h("ul", { class: "legend" }, names.map((name, index) => h("li", {}, colour(index), name)));
+  return h("figure", { class: "card" }, drawing, legend);
 }
 
-function valuesOf(parts, names) {
-  const values = new Map(names.map((name) => [name, 0]));
-  for (const { name, value } of parts) {
-    const into = values.has(name) ? name : OTHER;
-    if (values.has(into)) values.set(into, values.get(into) + value);
+/** Name the series, the biggest first, and put together what comes after the last that has a colour of its own. */
+function stack(buckets) {
+  const totals = new Map();
+  for (const [name, value] of buckets.flatMap(({ values }) => [...values])) {
+    totals.set(name, (totals.get(name) ?? 0) + value);
   }
-  return values;
+  const ranked = [...totals].filter(([, total]) => total > 0).sort((a, b) => b[1] - a[1]).map(([name]) => name);
+  const groups = ranked.slice(0, MOST_SERIES).map((name) => [name]);
+  const names = groups.flat();
+  if (ranked.length > MOST_SERIES) {
+    groups.push(ranked.slice(MOST_SERIES));
+    names.push("other");
+  }
+  const heights = (values) => groups.map((group) => sum(group.map((name) => values.get(name) ?? 0)));
+  return { names, bars: buckets.map(({ label, values }) => ({ label, parts: heights(values) })) };
 }
 
 /** Round steps of 1, 2 or 5 times a power of ten, about four of them; never less than one whole unit. */
@@ -41,9 +53,17 @@ function stepFor(highest) {
   return Math.max(1, [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= rough));
 }
 
-function axis(plot, highest, step, format) {
+function plotOf(width, highest, count) {
+  const plot = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: HEIGHT - MARGIN.bottom };
+  plot.highest = highest;
+  plot.slot = (plot.right - plot.left) / Math.max(1, count);
+  plot.y = (value) => plot.bottom - (value / highest) * (plot.bottom - plot.top);
+  return plot;
+}
+
+function axis(plot, step, format) {
   const lines = [];
-  for (let value = 0; value <= highest; value += step) {
+  for (let value = 0; value <= plot.highest; value += step) {
     const y = plot.y(value);
     lines.push(svg("line", { class: "tick", x1: plot.left, x2: plot.right, y1: y, y2: y }));
     lines.push(svg("text", { x: plot.left - 8, y: y + 4, "text-anchor": "end" }, format(value)));
@@ -51,55 +71,28 @@ function axis(plot, highest, step, format) {
   return lines;
 }
 
-function bar(plot, bucket, values, index, format) {
-  const group = svg("g", { class: "bar-group" });
-  const x = plot.left + index * plot.slot + plot.slot * 0.12;
-  const total = sum([...values.values()]);
-  const told = [...values].filter(([, value]) => value > 0).map(([name, value]) => `${name}: ${format(value)}`);
-  group.append(svg("title", {}, [`${bucket.label}: ${format(total)}`, ...told].join("\n")));
-  // The whole slot is sensitive, so that the title of a short bar can be reached as well.
-  const slot = { x: plot.left + index * plot.slot, y: plot.top, width: plot.slot, height: plot.bottom - plot.top };
-  group.append(svg("rect", { class: "slot", ...slot }));
+function drawBar(plot, index, { label, parts }, names, format) {
+  const left = plot.left + index * plot.slot;
+  const used = parts.map((value, series) => ({ value, series })).filter(({ value }) => value > 0);
+  const told = used.map(({ value, series }) => `${names[series]}: ${format(value)}`);
   let below = 0;
-  [...values.values()].forEach((value, series) => {
-    if (value <= 0) return;
-    const top = plot.y(below + value);
-    const height = Math.max(plot.y(below) - top, 0.5);
-    group.append(svg("rect", { class: `series-${series}`, x, y: top, width: plot.slot * 0.76, height }));
+  const rects = used.map(({ value, series }) => {
+    const [y, bottom] = [plot.y(below + value), plot.y(below)];
     below += value;
+    const place = { x: left + plot.slot * 0.12, y, width: plot.slot * 0.76, height: Math.max(bottom - y, 0.5) };
+    return svg("rect", { class: `series-${series}`, ...place });
   });
-  return group;
+  // The whole slot is sensitive, so that the title of a short bar can be reached as well.
+  const slot = { x: left, y: plot.top, width: plot.slot, height: plot.bottom - plot.top };
+  const title = svg("title", {}, [`${label}: ${format(below)}`, ...told].join("\n"));
+  return svg("g", { class: "bar-group" }, title, svg("rect", { class: "slot", ...slot }), rects);
 }
 
-function labels(plot, buckets, height) {
-  const every = Math.max(1, Math.ceil((buckets.length * LABEL_WIDTH) / (plot.right - plot.left)));
-  return buckets.flatMap(({ label }, index) => {
+function labels(plot, bars) {
+  const every = Math.max(1, Math.ceil(LABEL_WIDTH / plot.slot));
+  return bars.flatMap(({ label }, index) => {
     if (index % every) return [];
     const x = plot.left + (index + 0.5) * plot.slot;
-    return [svg("text", { x, y: height - 6, "text-anchor": "middle" }, label)];
+    return [svg("text", { x, y: HEIGHT - 6, "text-anchor": "middle" }, label)];
   });
-}
-
-/** Draw `[{label, parts: [{name, value}]}]` as stacked bars; `format` writes a value, sizes are in pixels. */
-export function stackedBars({ buckets, format, height = 240, width = 720, label = "", names = seriesOf(buckets) }) {
-  const values = buckets.map(({ parts }) => valuesOf(parts, names));
-  const most = Math.max(1, ...values.map((bucket) => sum([...bucket.values()])));
-  const step = stepFor(most);
-  const highest = Math.ceil(most / step) * step;
-  const plot = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
-  plot.slot = (plot.right - plot.left) / Math.max(1, buckets.length);
-  plot.y = (value) => plot.bottom - (value / highest) * (plot.bottom - plot.top);
-  return svg(
-    "svg",
-    { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label },
-    ...axis(plot, highest, step, format),
-    ...buckets.map((bucket, index) => bar(plot, bucket, values[index], index, format)),
-    ...labels(plot, buckets, height),
-  );
-}
-
-/** The names beside their colours. */
-export function legend(names) {
-  const item = (name, index) => h("li", {}, h("i", { class: `series-${index}`, "aria-hidden": "true" }), name);
-  return h("ul", { class: "legend" }, names.map(item));
 }

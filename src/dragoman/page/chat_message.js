@@ -1,157 +1,163 @@
 // One message of a conversation on the screen: what was said, how it ended, and what can be done with it.
+import { call } from "./api.js";
 import { button, copyButton, fill, format, h } from "./elements.js";
+import { pause } from "./chat_turn.js";
 import { markdownView, markedText } from "./markdown.js";
 
 const PICTURE = /^data:image\/(?:png|jpeg|gif|webp);base64,/;
-const ENDINGS = { cancelled: "You stopped this answer.", broken: "This answer broke off. What had arrived is kept." };
+const INPUTS = ["input", "cache_read", "cache_write", "cache_write_1h", "audio_in", "image_in"];
+const OUTPUTS = ["output", "reasoning", "audio_out", "image_out"];
+const RECORDED_AFTER_MS = 700;
+const RECORD_AGAIN_MS = [300, 600, 1200];
+const ENDINGS = {
+  cut: ["cut"],
+  cancelled: ["stopped", "You stopped this answer."],
+  broken: ["failed", "This answer broke off. What had arrived is kept."],
+  length: ["cut short", "This answer ended at the limit of tokens."],
+};
 
-/** A view of a message. `actions` are what its buttons do: branch, regenerate, edit and giveResult. */
-export function messageView(actions) {
-  const view = { node: h("article", { class: "message", tabindex: "-1" }), message: {} };
-  view.arrows = h("span", { class: "arrows" });
-  view.figures = h("span", { class: "figures quiet" });
-  const said = { user: questionPart, assistant: answerPart };
-  view.update = (message) => {
-    const isNew = !view.show;
-    view.message = message;
-    view.show ??= (said[message.role] ?? questionPart)(view, actions);
-    view.show(message);
-    if (isNew) view.node.setAttribute("aria-label", message.role === "user" ? "You" : `Answer of ${message.model ?? "a model"}`);
+/**
+ * A view of a message: `update` shows what it has become, `place({siblings, isLast})` where it stands. Its buttons call
+ * the screen's `branch`, `regenerate`, `edit` and `giveResults`.
+ */
+export function messageView(message, screen) {
+  const isAnswer = message.role === "assistant";
+  const node = h("article", { class: isAnswer ? "message answer" : "message question", tabindex: "-1" });
+  node.ariaLabel = isAnswer ? `Answer of ${message.model ?? "a model"}` : "You";
+  const arrows = h("span", { class: "arrows" });
+  const said = isAnswer ? answerView(node, arrows, message, screen) : questionView(node, arrows, message, screen);
+  const place = (where) => {
+    fill(arrows, arrowsAmong(where.siblings, message, screen));
+    said.place(where);
   };
-  view.place = (siblings) => placeAmong(view, siblings, actions);
-  return view;
+  return { node, update: said.update, place };
 }
 
-function placeAmong(view, siblings, { branch }) {
-  const at = siblings.findIndex((other) => other.id === view.message.id);
-  if (siblings.length < 2) return fill(view.arrows);
+function arrowsAmong(siblings, message, screen) {
+  if (siblings.length < 2) return [];
+  const at = siblings.indexOf(message);
   const arrow = (step, icon, title) => {
     const to = siblings[at + step];
-    const node = button("", () => branch(to, step), { icon, kind: "quiet", title, disabled: !to });
-    node.dataset.step = step;
-    return node;
+    return button("", () => screen.branch(to, step), { icon, kind: "quiet", title, disabled: !to, "data-step": step });
   };
-  const count = h("span", { "aria-label": `Version ${at + 1} of ${siblings.length}` }, `${at + 1} / ${siblings.length}`);
-  return fill(view.arrows, arrow(-1, "left", "Earlier version"), count, arrow(1, "right", "Later version"));
+  const count = h("span", { title: `Version ${at + 1} of ${siblings.length}` }, `${at + 1} / ${siblings.length}`);
+  return [arrow(-1, "left", "Earlier version"), count, arrow(1, "right", "Later version")];
 }
 
-function picturesOf(message) {
-  return (message.parts ?? []).filter((part) => part.type === "image").map((part) => {
-    const address = part.data ? `data:${part.media_type};base64,${part.data}` : part.url;
+const partsOf = (message, type) => (message.parts ?? []).filter((part) => part.type === type);
+const code = () => h("pre", { class: "code", tabindex: "0" });
+
+/** The addresses of a message's pictures, most of them data URLs. */
+export function picturesOf(message) {
+  const address = ({ data, media_type: kind, url }) => (data ? `data:${kind};base64,${data}` : url ?? "");
+  return partsOf(message, "image").map(address);
+}
+
+function pictures(message) {
+  return picturesOf(message).map((address) => {
     if (PICTURE.test(address)) return h("img", { src: address, alt: "A picture of this message" });
     // Fetching from elsewhere would tell somebody what is read here, and when.
-    return h("span", { class: "tag" }, `Picture: ${address.slice(0, 200) || part.file_id}`);
+    return h("span", { class: "tag" }, `Picture: ${address.slice(0, 200)}`);
   });
 }
 
-// --- what a person said
+// --- what a person said: it stays as it is
 
-function questionPart(view, actions) {
+function questionView(node, arrows, message, screen) {
   const body = h("div", { class: "said" });
-  const retry = button("", () => actions.regenerate(view.message), { icon: "retry", kind: "quiet", title: "Answer this once more" });
-  const edit = button("", () => editing(), { icon: "edit", kind: "quiet", title: "Edit: ask this differently" });
-  const copy = copyButton(() => view.message.content, "");
-  view.node.classList.add("question");
-  view.node.append(body, h("footer", {}, view.arrows, copy, edit, retry));
-  const editing = () => fill(body, editForm(view, actions, () => show(view.message)));
-  const show = (message) => {
-    const results = (message.parts ?? []).filter((part) => part.type === "tool_result");
-    const shown = results.map((part) => toolResult(part));
-    // As it was written, and nothing else: this is no Markdown.
-    fill(body, picturesOf(message), shown, h("div", { class: "plain", dir: "auto" }, markedText(message.content)));
-    edit.hidden = results.length > 0;
-    retry.hidden = !message.isLast;
-  };
-  return show;
+  const results = partsOf(message, "tool_result");
+  // As it was written, and nothing else: this is no Markdown.
+  const text = h("div", { class: "plain", dir: "auto" }, markedText(message.content));
+  const restore = () => fill(body, pictures(message), results.map(toolResult), text);
+  const editing = () => fill(body, editForm(message, screen, restore)).querySelector("textarea").focus();
+  const again = () => screen.regenerate(message);
+  const retry = button("", again, { icon: "retry", kind: "quiet", title: "Answer this once more" });
+  const edit = button("", editing, { icon: "edit", kind: "quiet", title: "Edit: ask this differently" });
+  edit.hidden = results.length > 0;
+  node.append(body, h("footer", {}, arrows, copyButton(message.content, ""), edit, retry));
+  restore();
+  return { update() {}, place({ isLast }) { retry.hidden = !isLast; } };
 }
 
 function toolResult(part) {
   const text = (part.parts ?? []).map((piece) => piece.text ?? "").join("");
-  return h("details", {}, h("summary", {}, "Result of a tool"), h("pre", { class: "code", tabindex: "0" }, markedText(text)));
+  return h("details", {}, h("summary", {}, "Result of a tool"), fill(code(), markedText(text)));
 }
 
-function editForm(view, actions, restore) {
-  const area = h("textarea", { "aria-label": "Edit the question", rows: "4", value: view.message.content });
-  const send = () => {
-    restore();
-    actions.edit(view.message, area.value);
-  };
-  const leave = () => {
-    restore();
-    view.node.querySelector("footer button")?.focus();
-  };
+/** Where a question is put differently; it stays until the gateway has the new one. */
+function editForm(message, screen, restore) {
+  const area = h("textarea", { "aria-label": "Edit the question", rows: "4", dir: "auto", value: message.content });
+  const send = () => screen.edit(message, area.value, restore);
   area.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); send(); }
-    if (event.key === "Escape") { event.stopPropagation(); leave(); }
+    if (event.key === "Escape") { event.stopPropagation(); restore(); }
   });
-  queueMicrotask(() => area.focus());
-  const buttons = h("div", { class: "row end" }, button("Cancel", leave), button("Ask", send, { kind: "primary" }));
-  return h("div", { class: "column" }, picturesOf(view.message), area, buttons);
+  const buttons = h("div", { class: "row end" }, button("Cancel", restore), button("Ask", send, { kind: "primary" }));
+  return h("div", { class: "column" }, pictures(message), area, buttons);
 }
 
-// --- what a model said
+// --- what a model said: it grows
 
-function answerPart(view, actions) {
+function answerView(node, arrows, message, screen) {
+  const again = () => screen.regenerate(message);
+  const model = h("h2", { class: "quiet" });
   const thought = h("div", { class: "plain quiet", dir: "auto" });
   const thinking = h("details", { class: "thinking" }, h("summary", {}, "Thinking…"), thought);
   const text = markdownView();
-  const tools = h("div", { class: "column" });
+  const tools = toolsView((results) => screen.giveResults(message, results));
   const ending = h("p", { class: "outcome" });
-  const copy = copyButton(() => view.message.content, "");
-  const again = () => actions.regenerate(view.message);
   const retry = button("", again, { icon: "retry", kind: "quiet", title: "Regenerate: another answer" });
-  const foot = h("footer", {}, view.arrows, copy, retry, view.figures);
-  const model = h("h2", { class: "quiet" });
-  view.node.append(model, thinking, text.node, tools, ending, foot);
-  view.node.classList.add("answer");
-  const calls = [];
-  let thoughts = null;
-  return (message) => {
-    const parts = message.parts ?? [];
-    const of = (type) => parts.filter((part) => part.type === type);
-    const thinks = of("think").map((part) => part.text).join("\n\n");
-    if (thinks !== thoughts) fill(thought, markedText(thinks));
-    thinking.hidden = !thinks;
-    text.update(message.content);
-    thoughts = thinks;
-    of("tool_use").forEach((part, at) => {
-      calls[at] ??= toolCall(view, tools, actions);
-      calls[at](part, message.isLast && !message.isStreaming);
-    });
+  const foot = h("footer", {}, arrows, copyButton(() => message.content, ""), retry, figures(message));
+  node.append(model, thinking, text.node, tools.node, ending, foot);
+  const update = () => {
+    const thoughts = partsOf(message, "think").map((part) => part.text).join("");
+    const isGrowing = message.state === "pending";
     fill(model, markedText(message.model || "Answer"));
+    fill(thought, markedText(thoughts));
+    thinking.hidden = !thoughts;
+    text.update(message.content);
+    tools.update(partsOf(message, "tool_use"));
     fill(ending, endingOf(message, again));
-    view.node.classList.toggle("streaming", Boolean(message.isStreaming));
-    foot.hidden = Boolean(message.isStreaming);
+    node.classList.toggle("streaming", isGrowing);
+    foot.hidden = isGrowing;
   };
+  return { update, place({ isLast }) { tools.open(isLast && message.state !== "pending"); } };
 }
 
-function endingOf(message, again) {
-  const { note, state } = message;
-  if (message.isStreaming) return message.content ? [] : [h("span", { class: "quiet" }, message.waiting ?? "Waiting for the first word…")];
-  if (state === "pending" && !note) return [h("span", { class: "quiet" }, "This is being answered elsewhere…")];
-  const said = note ? `${note.message} ${note.advice ?? ""}` : ENDINGS[state];
-  if (!said) return [];
-  const isBad = note || state === "broken";
-  const retry = isBad ? button("Retry", again, { icon: "retry", kind: "quiet" }) : null;
-  return [h("span", { class: isBad ? "tag bad" : "tag" }, note?.kind === "cut" ? "cut" : isBad ? "failed" : "stopped"), " ", said.trim(), retry];
+function endingOf({ content, reason, state, trouble, waiting, wasHeard }, again) {
+  const quiet = (text) => h("span", { class: "quiet" }, text);
+  if (state === "pending" && !wasHeard) return quiet("This is being answered elsewhere…");
+  if (state === "pending") return content ? null : quiet(waiting ?? "Waiting for the first word…");
+  const [label, words] = ENDINGS[trouble?.kind] ?? ENDINGS[state] ?? ENDINGS[reason] ?? [];
+  if (!label) return null;
+  const said = trouble ? `${trouble.message} ${trouble.advice}` : words;
+  if (state !== "broken") return [h("span", { class: "tag" }, label), " ", said];
+  return [h("span", { class: "tag bad" }, label), " ", said, button("Retry", again, { icon: "retry", kind: "quiet" })];
 }
 
-/** Show a call below the others; what it returns updates it, and leaves it as folded as it is. */
-function toolCall(view, tools, actions) {
-  let shown = {};
-  const name = h("code"), json = h("pre", { class: "code", tabindex: "0" });
-  const area = h("textarea", { placeholder: "What did the tool say?", rows: "2" });
-  const give = button("Send the result", () => actions.giveResult(view.message, shown.id, area.value), { kind: "primary" });
-  const form = h("div", { class: "row" }, area, give);
-  tools.append(h("details", { class: "tool" }, h("summary", {}, "Tool call: ", name), json, form));
-  return (part, isOpen) => {
-    form.hidden = !isOpen;
-    if (part.arguments === shown.arguments && part.id === shown.id) return;
-    shown = { ...part };
-    fill(name, markedText(part.name));
-    fill(json, markedText(pretty(part.arguments)));
-    area.setAttribute("aria-label", `The result of ${part.name}`);
+/** The calls of tools, folded, with a box for the result of each. All results are given together. */
+function toolsView(give) {
+  const uses = [];
+  const list = h("div", { class: "column" });
+  const giveAll = () => give(uses.map(({ id, area }) => ({ id, text: area.value })));
+  const send = button("Send the results", giveAll, { kind: "primary" });
+  const update = (parts) => parts.forEach((part, at) => {
+    uses[at] ??= toolUse(list, part);
+    fill(uses[at].json, markedText(pretty(part.arguments)));
+  });
+  const open = (isOpen) => {
+    send.hidden = !isOpen || !uses.length;
+    for (const { area } of uses) area.hidden = !isOpen;
   };
+  return { node: h("div", { class: "tools" }, list, send), update, open };
+}
+
+function toolUse(list, { id, name }) {
+  const json = code();
+  const area = h("textarea", { "aria-label": `The result of ${name}`, placeholder: "What did the tool say?" });
+  const summary = h("summary", {}, "Tool call: ", h("code", {}, markedText(name)));
+  list.append(h("details", { class: "tool" }, summary, json, area));
+  return { id, json, area };
 }
 
 function pretty(text) {
@@ -162,18 +168,40 @@ function pretty(text) {
   }
 }
 
-const sum = (tokens, names) => names.reduce((total, name) => total + (tokens[name] ?? 0), 0);
-const INPUTS = ["input", "cache_read", "cache_write", "cache_write_1h", "audio_in", "image_in"];
-const OUTPUTS = ["output", "reasoning", "audio_out", "image_out"];
+// --- tokens, cost and time: in the gateway's record of the call, which is read when the end of an answer is in sight
 
-/** Write tokens, cost and time: `usage` as an answer's end says it, `call` as the gateway's record of it. */
-export function showFigures(view, usage, call) {
-  const counted = usage ?? (call && {
-    prompt_tokens: sum(call.tokens, INPUTS), completion_tokens: sum(call.tokens, OUTPUTS), estimated: call.estimated,
+function figures(message) {
+  const node = h("span", { class: "figures quiet" });
+  const sight = new IntersectionObserver(async ([{ isIntersecting }]) => {
+    if (!isIntersecting || !message.request_id) return;
+    sight.disconnect();
+    fill(node, await figuresOf(message));
   });
-  const [before, after] = [format.count(counted?.prompt_tokens), format.count(counted?.completion_tokens)];
-  const tokens = counted && `${counted.estimated ? "about " : ""}${before} tokens in, ${after} out`;
-  const cost = call && (call.cost_micro === null ? "price unknown" : `cost ${format.money(call.cost_micro)}`);
-  const time = call && `${format.ms(call.total_ms)}${call.first_byte_ms === null ? "" : ` (first word ${format.ms(call.first_byte_ms)})`}`;
-  fill(view.figures, [tokens, cost, time].filter(Boolean).join(" · "));
+  sight.observe(node);
+  return node;
+}
+
+async function figuresOf(message) {
+  const record = await recordOf(message);
+  if (!record) return null;
+  const { cost_micro: cost, estimated, first_byte_ms: first, tokens, total_ms: total } = record;
+  const count = (kinds) => format.count(kinds.reduce((sum, kind) => sum + (tokens[kind] ?? 0), 0));
+  return [
+    `${estimated ? "about " : ""}${count(INPUTS)} tokens in, ${count(OUTPUTS)} out`,
+    cost === null ? "price unknown" : `cost ${format.money(cost)}`,
+    format.ms(total) + (first === null ? "" : ` (first word ${format.ms(first)})`),
+  ].join(" · ");
+}
+
+/** A record is written a moment after the call's end; null when there is none. */
+async function recordOf({ request_id: id, wasHeard }) {
+  for (const ms of [wasHeard ? RECORDED_AFTER_MS : 0, ...RECORD_AGAIN_MS]) {
+    await pause(ms);
+    try {
+      return await call("GET", `/api/requests/${encodeURIComponent(id)}`);
+    } catch (error) {
+      if (error.status !== 404) return null;
+    }
+  }
+  return null;
 }

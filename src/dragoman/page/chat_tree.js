@@ -2,12 +2,7 @@
 
 /** The messages below each parent, oldest first. */
 export function childrenByParent(tree) {
-  const children = new Map();
-  for (const message of tree.messages) {
-    if (!children.has(message.parent)) children.set(message.parent, []);
-    children.get(message.parent).push(message);
-  }
-  return children;
+  return Map.groupBy(tree.messages, (message) => message.parent);
 }
 
 /** The message with this id, if there is one. */
@@ -31,13 +26,12 @@ export function newestLeaf(tree, id) {
   return at;
 }
 
-/** The tree with these messages in it, in place of those with the same ids. */
-export function withMessages(tree, ...messages) {
-  const fresh = new Set(messages.map((message) => message.id));
-  return { ...tree, messages: [...tree.messages.filter((message) => !fresh.has(message.id)), ...messages] };
-}
-
-/** The tree without the messages of these ids. */
-export function withoutMessages(tree, ...ids) {
-  return { ...tree, messages: tree.messages.filter((message) => !ids.includes(message.id)) };
+/** The tree that was read, of the messages that are shown already. What was heard here may be ahead of its record. */
+export function refreshed(shown, read) {
+  const known = new Map(shown.messages.map((message) => [message.id, message]));
+  const messages = read.messages.map((message) => {
+    const mine = known.get(message.id) ?? message;
+    return mine.wasHeard && message.state !== "complete" ? mine : Object.assign(mine, message, { trouble: null });
+  });
+  return { root: read.root, messages };
 }

@@ -1,29 +1,25 @@
 /* The screen of all ways into the gateway: one question, one key, and a card for each way. */
 import { call, currentKey, origin, session } from "./api.js";
 import { DialectCard } from "./dialect_card.js";
-import { ways } from "./dialect_list.js";
+import { systems } from "./dialect_list.js";
 import { Screen, button, copyButton, field, fill, format, h, say, troubleBox } from "./elements.js";
 
-const KEY_CHARACTERS = /^[\x21-\x7e]*$/;
 const FOLLOW_MS = 20_000;
-const NOTHING_LISTENS = { websocket: null, grpc: null, is_secure: false };
-
-/** Make a key to paste; operators make it under the administration, others below their own key. */
-async function makeKey() {
-  const path = session.role === "admin" ? "/api/admin/keys" : "/api/keys";
-  return (await call("POST", path, { body: { name: "page examples" } })).secret;
-}
+const KEY_CHARACTERS = /^[\x21-\x7e]*$/;
 
 class DialectsScreen extends Screen {
   async show(rest) {
     super.hide();
-    if (!this.cards) this.build();
+    let wanted = rest;
     // The page's own key is renewed by itself; what is shown follows.
-    this.every(FOLLOW_MS, () => this.follow());
-    await this.learn().catch((error) => this.complain(error));
-    const card = this.cards.find((one) => one.way.id === rest);
-    card?.scrollIntoView();
-    card?.querySelector("h3").focus({ preventScroll: true });
+    this.every(FOLLOW_MS, async () => {
+      if (this.builtFor !== session.principal) await this.build();
+      await this.draw();
+      const card = this.querySelector(`#dialect-${CSS.escape(wanted)}`);
+      card?.scrollIntoView();
+      card?.querySelector("h3").focus({ preventScroll: true });
+      wanted = "";
+    });
   }
 
   hide() {
@@ -31,101 +27,98 @@ class DialectsScreen extends Screen {
     for (const card of this.cards ?? []) card.running?.abort();
   }
 
-  build() {
-    this.world = {
-      listeners: NOTHING_LISTENS, key: "", isShown: false, other: "",
-      context: () => ({
-        text: this.question.value, model: this.model.value, listeners: this.world.listeners,
-        origin, host: new URL(origin).hostname,
-      }),
-      freshKey: async () => this.world.other || currentKey(),
-      use: (key, words) => this.use(key, words),
-    };
-    this.cards = ways.map((way) => document.createElement("dragoman-dialect").prepare(way, this.world));
-    this.addEventListener("ask-on", ({ target, detail }) => this.askOn(target.way, detail));
-    const systems = [...new Set(ways.map(({ system }) => system))];
+  /** Ask where the gateway listens and which models it has for who is logged in, and show the ways in. */
+  async build() {
+    const { principal } = session;
+    const [listeners, models] = await Promise.all([call("GET", "/api/listeners"), call("GET", "/v1/models")]);
+    Object.assign(this, { listeners, key: "", isShown: false });
     const side = h("aside", { class: "column", "aria-label": "What is asked" }, h("h1", {}, "Dialects"),
       h("p", { class: "quiet" }, "Every way into this gateway: paste the request for your question, or try it here."),
-      this.bench(), this.contents(systems));
-    const main = systems.map((system) => [h("h2", {}, system), this.cards.filter(({ way }) => way.system === system)]);
+      this.boxes(models.data), this.keyBoxes(), this.contents());
+    const card = (way) => document.createElement("dragoman-dialect").prepare(way, this);
+    const main = Object.entries(systems).map(([system, ways]) => [h("h2", {}, system), ways.map(card)]);
     fill(this, h("div", { class: "ways" }, side, h("div", { class: "column cards" }, main)));
+    this.cards = this.querySelectorAll("dragoman-dialect");
+    this.builtFor = principal;
   }
 
-  /** The question, the model and the key of all cards. */
-  bench() {
-    const redraw = { on: { input: () => this.draw() } };
-    this.question = h("textarea", { rows: "3", value: "Hello!", dir: "auto", ...redraw });
-    this.model = h("select", redraw, h("option", { value: "" }, "default"));
-    const typed = { on: { input: () => this.use(this.other.value.trim(), "The key that you gave.") } };
-    const secret = { type: "password", autocomplete: "off", spellcheck: "false" };
-    this.other = h("input", { ...secret, placeholder: "the page’s own", ...typed });
-    const shown = (event) => { this.world.isShown = event.target.checked; this.draw(); };
+  /** What all cards ask, and where: a conversation has the same ids in every dialect. */
+  boxes(models) {
+    const on = { input: () => this.redraw() };
+    const id = { autocomplete: "off", spellcheck: "false", on };
+    this.question = h("textarea", { rows: "3", value: "Hello!", dir: "auto", on });
+    this.model = h("select", { on }, models.map((model) => h("option", {}, model.id)));
+    this.conversation = h("input", { ...id, placeholder: "a new one" });
+    this.parent = h("input", { ...id, placeholder: "the latest" });
+    return [field("Question", this.question), field("Model", this.model),
+      field("Conversation id", this.conversation), field("Parent message id", this.parent)];
+  }
+
+  keyBoxes() {
+    const secret = { type: "password", autocomplete: "off", placeholder: "the page’s own" };
+    this.other = h("input", { ...secret, on: { input: () => this.redraw() } });
+    const shown = (event) => { this.isShown = event.target.checked; this.redraw(); };
     const showing = h("label", { class: "row" }, h("input", { type: "checkbox", on: { change: shown } }), "show keys");
     this.about = h("span", { class: "quiet", role: "status" });
-    const make = button("Make a key for these examples", () => this.make());
-    const copy = copyButton(() => this.world.freshKey(), "Copy key");
-    return [field("Question", this.question), field("Model", this.model), field("Another key", this.other), make,
-      h("div", { class: "row between" }, showing, copy), this.about];
+    return [field("Another key", this.other), button("Make a key", () => this.make()),
+      h("div", { class: "row between" }, showing, copyButton(() => this.freshKey(), "Copy key")), this.about];
   }
 
-  contents(systems) {
-    const links = (system) => ways.filter((way) => way.system === system)
-      .map(({ id, title }) => h("li", {}, h("a", { href: `#/dialects/${id}` }, title)));
-    const lists = systems.map((system) => [h("strong", {}, system), h("ul", {}, links(system))]);
-    const isOpen = !matchMedia("(max-width: 760px)").matches;
-    const all = h("details", { open: isOpen }, h("summary", {}, "All ways in"), lists);
-    return h("nav", { class: "contents", "aria-label": "Ways in" }, all);
+  contents() {
+    const link = ({ id, title }) => h("li", {}, h("a", { href: `#/dialects/${id}` }, title));
+    const lists = Object.entries(systems).map(([system, ways]) => [system, h("ul", {}, ways.map(link))]);
+    return h("nav", { class: "contents quiet", "aria-label": "Ways in" }, lists);
   }
 
+  /** What the cards ask. */
+  asked() {
+    const { question, model, conversation, parent, listeners } = this;
+    const ids = { conversation: conversation.value.trim(), parent: parent.value.trim() };
+    return { text: question.value, model: model.value, ...ids, listeners, origin, host: new URL(origin).hostname };
+  }
+
+  /** The key that is valid now: the one that was given, else the page's own. */
+  async freshKey() {
+    const given = this.other.value.trim();
+    return given && KEY_CHARACTERS.test(given) ? given : currentKey();
+  }
+
+  async draw() {
+    this.key = await this.freshKey();
+    const given = this.other.value.trim();
+    const own = `The page’s own key, good until ${format.time(session.token?.expires)}; the page renews it.`;
+    const wrong = "This is no key: keys have plain letters, digits and signs. The page’s own is used.";
+    this.about.textContent = !given ? own : given === this.key ? "The examples have the key above." : wrong;
+    for (const card of this.cards) card.draw();
+  }
+
+  redraw() {
+    this.draw().catch((error) => this.complain(error));
+  }
+
+  /** Make a key to paste; operators make it under the administration, others below their own key. */
   async make() {
+    const path = session.role === "admin" ? "/api/admin/keys" : "/api/keys";
     try {
-      this.use(await makeKey(), "Made for these examples, named “page examples”. It is kept in this tab only.");
-      say("The key is in the examples.", "good");
+      this.use((await call("POST", path, { body: { name: "page examples" } })).secret);
+      say("The key “page examples” is in the examples. It is kept in this tab only.", "good");
     } catch (error) {
       fill(this.about, troubleBox(error));
     }
   }
 
-  /** Take a key for all examples; "" is the page's own again. */
-  use(key, words) {
-    const isKey = KEY_CHARACTERS.test(key);
-    this.world.other = isKey ? key : "";
+  /** Take a key for all examples. */
+  use(key) {
     this.other.value = key;
-    this.words = isKey ? words : "This is no key: keys have plain letters, digits and signs. The page’s own is used.";
-    this.follow();
+    this.redraw();
   }
 
-  /** Have the examples show the key that is valid now. */
-  async follow() {
-    const { other } = this.world;
-    const key = other || await currentKey();
-    await this.learn();
-    const until = `The page’s own key, good until ${format.time(session.token?.expires)}; the page renews it.`;
-    this.about.textContent = other || this.other.value ? this.words : until;
-    if (key === this.world.key) return;
-    this.world.key = key;
-    this.draw();
-  }
-
-  /** Ask where the gateway listens and what its models are, once for each who logs in. */
-  async learn() {
-    if (this.knownTo === session.principal) return;
-    const [listeners, models] = await Promise.all([call("GET", "/api/listeners"), call("GET", "/v1/models")]);
-    this.world.listeners = listeners;
-    // The two that must name a model have none to fall back on.
-    const names = models.data.map(({ id }) => h("option", { value: id }, id));
-    fill(this.model, names.length ? names : h("option", { value: "" }, "no model"));
-    this.knownTo = session.principal;
-    for (const card of this.cards) card.arrange();
-  }
-
-  draw() {
-    if (this.knownTo) for (const card of this.cards) card.draw();
-  }
-
-  askOn(from, ids) {
-    const family = (way) => way.family ?? way.id;
-    for (const card of this.cards) if (family(card.way) === family(from)) card.goOn(ids);
+  /** Have all examples ask on in a conversation, by those of its ids that are told. */
+  askOn({ conversation = this.conversation.value, parent = this.parent.value }) {
+    this.conversation.value = conversation;
+    this.parent.value = parent;
+    this.redraw();
+    this.question.focus();
   }
 }
 

@@ -5,11 +5,14 @@ const SVG = "http://www.w3.org/2000/svg";
 const ICONS = {
   plus: "M12 5v14M5 12h14", send: "M12 19V5M6 11l6-6 6 6", stop: "M7 7h10v10H7z", check: "M5 13l4 4L19 7",
   copy: "M9 9h10v11H9zM5 15V4h10", edit: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4", retry: "M20 11a8 8 0 1 0-2 6M20 4v7h-7",
-  left: "M15 5l-7 7 7 7", right: "M9 5l7 7-7 7", trash: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13", search: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l5 5",
-  export: "M12 15V4M8 8l4-4 4 4M5 14v6h14v-6", menu: "M4 7h16M4 12h16M4 17h16", key: "M8 11a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM11 12l9-9M17 6l3 3",
-  sun: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2v3M12 19v3M2 12h3M19 12h3M5 5l2 2M17 17l2 2M5 19l2-2M17 7l2-2", moon: "M20 14A8 8 0 0 1 10 4a8 8 0 1 0 10 10z",
-  close: "M6 6l12 12M18 6L6 18", image: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4", play: "M7 5l12 7-12 7z", more: "M5 12h.01M12 12h.01M19 12h.01",
-  eye: "M2 12s4-7 10-7 10 7 10 7-4 7-10 7-10-7-10-7zM12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6z", out: "M14 4H5v16h9M11 12h10M17 8l4 4-4 4",
+  left: "M15 5l-7 7 7 7", right: "M9 5l7 7-7 7", trash: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13",
+  search: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l5 5", export: "M12 15V4M8 8l4-4 4 4M5 14v6h14v-6",
+  menu: "M4 7h16M4 12h16M4 17h16", key: "M8 11a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM11 12l9-9M17 6l3 3",
+  sun: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2v3M12 19v3M2 12h3M19 12h3M5 5l2 2M17 17l2 2M5 19l2-2M17 7l2-2",
+  moon: "M20 14A8 8 0 0 1 10 4a8 8 0 1 0 10 10z", close: "M6 6l12 12M18 6L6 18",
+  image: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4", play: "M7 5l12 7-12 7z", more: "M5 12h.01M12 12h.01M19 12h.01",
+  eye: "M2 12s4-7 10-7 10 7 10 7-4 7-10 7-10-7-10-7zM12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6z",
+  out: "M14 4H5v16h9M11 12h10M17 8l4 4-4 4",
 };
 
 /** Make an element: `class`, `on: {event: f}`, `data: {name: value}`; booleans and strings are attributes. */
@@ -27,7 +30,7 @@ export function h(tag, props = {}, ...children) {
   return node;
 }
 
-const flat = (children) => children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+const flat = (children) => children.flat(Infinity).filter((child) => child !== false && (child ?? null) !== null);
 
 /** Put other children in place of a node's own. */
 export function fill(node, ...children) {
@@ -40,16 +43,19 @@ export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   const path = document.createElementNS(SVG, "path");
   path.setAttribute("d", ICONS[name]);
-  for (const [key, value] of [["viewBox", "0 0 24 24"], ["class", "icon"], ["aria-hidden", "true"]]) svg.setAttribute(key, value);
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
   svg.append(path);
   return svg;
 }
 
 /** A button; with an icon and no label its title is its name. */
 export function button(label, onclick, { icon: drawing, kind = "", title, type = "button", ...more } = {}) {
-  const name = label ? {} : { "aria-label": title };
   const look = [kind, drawing && !label ? "only-icon" : ""].join(" ").trim();
-  return h("button", { type, class: look, title, ...name, ...more, on: { click: onclick ?? (() => {}) } }, drawing ? icon(drawing) : null, label || null);
+  const props = { type, class: look, title, "aria-label": label ? null : title, ...more };
+  if (onclick) props.on = { click: onclick };
+  return h("button", props, drawing ? icon(drawing) : null, label || null);
 }
 
 /** A button that copies `text`, a string or what makes one. */
@@ -79,8 +85,12 @@ export function field(label, control, { hint } = {}) {
   control.id ||= `field-${++counter}`;
   const error = h("small", { class: "bad-text", id: `${control.id}-error`, role: "alert" });
   control.setAttribute("aria-describedby", error.id);
-  const node = h("div", { class: "field" }, h("label", { for: control.id }, label), control, hint ? h("small", { class: "quiet" }, hint) : null, error);
-  node.complain = (text) => { fill(error, text ?? ""); control.toggleAttribute("aria-invalid", Boolean(text)); };
+  const more = hint ? h("small", { class: "quiet" }, hint) : null;
+  const node = h("div", { class: "field" }, h("label", { for: control.id }, label), control, more, error);
+  node.complain = (text) => {
+    fill(error, text ?? "");
+    control.toggleAttribute("aria-invalid", Boolean(text));
+  };
   return node;
 }
 
@@ -95,16 +105,17 @@ export function say(text, kind = "info") {
 /** What happened and what to do, with a way to try again. */
 export function troubleBox(thrown, { retry } = {}) {
   const found = trouble(thrown);
-  return h("div", { class: "trouble", role: "alert" }, h("strong", {}, found.message), found.advice ? h("span", {}, ` ${found.advice}`) : null,
-    retry ? button("Try again", retry, { icon: "retry", kind: "quiet" }) : null);
+  const again = retry ? button("Try again", retry, { icon: "retry", kind: "quiet" }) : null;
+  return h("div", { class: "trouble", role: "alert" }, h("strong", {}, found.message), ` ${found.advice}`, again);
 }
 
-/** A dialog that ends by its button, and where there is a `cancel` by that or Escape. Resolves to whether it was submitted. */
-export function ask({ title, body, submit = "Save", danger = false, cancel = "Cancel", onsubmit = async () => {} }) {
+/** A dialog that ends by its button, or by `cancel` and Escape. Resolves to whether it was submitted. */
+export function ask({ title, body, submit = "Save", danger = false, cancel = "Cancel", onsubmit = () => {} }) {
   const wrong = h("div");
   const send = button(submit, null, { kind: danger ? "danger" : "primary", type: "submit" });
   const back = cancel ? button(cancel, () => node.close()) : null;
-  const form = h("form", { method: "dialog", class: "column" }, h("h2", {}, title), body, wrong, h("div", { class: "row end" }, back, send));
+  const buttons = h("div", { class: "row end" }, back, send);
+  const form = h("form", { method: "dialog", class: "column" }, h("h2", {}, title), body, wrong, buttons);
   const node = h("dialog", { "aria-label": title }, form);
   let done = false;
   form.addEventListener("submit", async (event) => {
@@ -140,8 +151,13 @@ export const format = {
     const parts = String(size % 1_000_000n).padStart(6, "0").replace(/0{1,4}$/, "");
     return `${amount < 0n ? "-" : ""}${(size / 1_000_000n).toLocaleString("en")}.${parts}`;
   },
-  ms: (n) => (n === null || n === undefined ? "–" : n < 1000 ? `${Math.round(n)} ms` : `${(n / 1000).toFixed(n < 10_000 ? 2 : 1)} s`),
-  when: (unixS) => (unixS ? new Date(unixS * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }) : "–"),
+  ms(n) {
+    if (n === null || n === undefined) return "–";
+    return n < 1000 ? `${Math.round(n)} ms` : `${(n / 1000).toFixed(n < 10_000 ? 2 : 1)} s`;
+  },
+  when(unixS) {
+    return unixS ? new Date(unixS * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }) : "–";
+  },
   time(unixS) {
     const at = new Date(unixS * 1000);
     return [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
@@ -152,17 +168,20 @@ export const format = {
     return `${Math.floor(s / size)} ${unit} ago`;
   },
   left(seconds) {
-    const s = Math.max(0, Math.ceil(seconds));
-    return s < 60 ? `${s} s` : s < 3600 ? `${Math.floor(s / 60)} min ${two(s % 60)} s` : `${Math.floor(s / 3600)} h ${two(Math.floor(s / 60) % 60)} min`;
+    const s = Math.max(0, Math.ceil(seconds)), min = Math.floor(s / 60);
+    if (s < 60) return `${s} s`;
+    return s < 3600 ? `${min} min ${two(s % 60)} s` : `${Math.floor(min / 60)} h ${two(min % 60)} min`;
   },
 };
 
 /** A table that scrolls sideways by itself: `columns` are `{head, cell: row => node or text, class}`. */
 export function table(columns, rows, { empty = "Nothing yet.", caption } = {}) {
-  const head = h("tr", {}, columns.map((column) => h("th", { scope: "col", class: column.class }, column.head)));
-  const lines = rows.map((row) => h("tr", {}, columns.map((column) => h("td", { class: column.class }, column.cell(row)))));
-  const none = h("tr", {}, h("td", { colspan: columns.length, class: "quiet" }, empty));
-  const whole = h("table", {}, caption ? h("caption", {}, caption) : null, h("thead", {}, head), h("tbody", {}, lines.length ? lines : none));
+  const line = (cells) => h("tr", {}, cells);
+  const head = line(columns.map((column) => h("th", { scope: "col", class: column.class }, column.head)));
+  const body = rows.map((row) => line(columns.map((column) => h("td", { class: column.class }, column.cell(row)))));
+  const none = line(h("td", { colspan: columns.length, class: "quiet" }, empty));
+  const said = caption ? h("caption", {}, caption) : null;
+  const whole = h("table", {}, said, h("thead", {}, head), h("tbody", {}, body.length ? body : none));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption ?? "Table" }, whole);
 }
 
@@ -179,7 +198,7 @@ export class Screen extends HTMLElement {
 
   /** Do `work` now and again `ms` after it ended, while the screen is shown and the page is looked at. */
   every(ms, work) {
-    let timer = null;
+    let timer = null, said = null;
     const again = (wait) => {
       this.timers.delete(timer);
       timer = setTimeout(once, wait);
@@ -189,21 +208,22 @@ export class Screen extends HTMLElement {
       const mine = timer;
       try {
         if (!document.hidden) await work();
-        this.trouble?.remove();
+        said?.remove();
       } catch (error) {
-        this.complain(error);
+        said = this.complain(error, said);
       }
       if (this.timers.has(mine)) again(ms);
     };
     again(0);
   }
 
-  /** Say on top of the screen what is wrong, until something succeeds. */
-  complain(error) {
+  /** Say on top of the screen what is wrong, instead of what was `said` before; the shell itself says the rest. */
+  complain(error, said = this.trouble) {
     const found = trouble(error);
-    this.trouble?.remove();
-    if (found.kind === "gone" || found.kind === "stopped" || found.status === 401) return;
-    this.trouble = troubleBox(found);
-    this.prepend(this.trouble);
+    said?.remove();
+    const isSaid = found.kind === "gone" || found.kind === "stopped" || found.status === 401;
+    this.trouble = isSaid ? null : troubleBox(found);
+    if (this.trouble) this.prepend(this.trouble);
+    return this.trouble;
   }
 }

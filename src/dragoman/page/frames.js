@@ -1,150 +1,105 @@
 /* Answers of the dialects: cut into frames as they come, and read. */
 
-const WHOLE = "Complete: the whole answer came.";
+const NO_FRAMES = { ids: {}, usage: {}, text: "", thinking: "", ended: "", error: "", token: "" };
 
-// --- cutting: (text so far) → [frames that are whole, the rest] ---
+// Events with the blank line behind each (a comment counts as soon as its line is there), and JSON, one a line.
+const FRAMES = {
+  "text/event-stream": /:[^\n]*\n(?:\r?\n)?|[^]*?\n\r?\n/gy,
+  "application/x-ndjson": /[^\n]*\n/gy,
+};
 
-function cutBy(pattern) {
-  return (text) => {
-    const frames = text.match(pattern) ?? [];
-    return [frames, text.slice(frames.reduce((total, frame) => total + frame.length, 0))];
+/** Cut what has come of a body into [frames that are whole, the rest]. A body of another type is one frame. */
+export function cut(text, contentType) {
+  const pattern = FRAMES[contentType.split(";")[0]];
+  const frames = (pattern && text.match(pattern)) ?? [];
+  return [frames, text.slice(frames.join("").length)];
+}
+
+/** What the frames so far say, with one more: `text` goes on, `whole` is all of it so far. */
+export function extended(reading = NO_FRAMES, { text, whole, thinking, ids, usage, ended, error, token } = {}) {
+  return {
+    text: whole ?? reading.text + (text || ""),
+    thinking: reading.thinking + (thinking || ""),
+    ids: { ...reading.ids, ...ids },
+    usage: { ...reading.usage, ...usage },
+    ended: ended || reading.ended,
+    error: error || reading.error,
+    token: token || reading.token,
   };
 }
 
-/** Server-sent events, with the blank line behind each; a comment counts as soon as its line is there. */
-export const cutEvents = cutBy(/:[^\n]*\n(?:\r?\n)?|[^]*?\n\r?\n/gy);
-/** JSON, one a line. */
-export const cutLines = cutBy(/[^\n]*\n/gy);
-/** One body. */
-export const cutNothing = (text) => [[], text];
-
-// --- reading: each frame adds to `reading` ---
-
-/** What a request's answer has said so far. `ended` and `error` are sentences; `ids` carry a conversation on. */
-export const newReading = () => ({ text: "", thinking: "", ids: {}, usage: null, ended: "", error: "", token: null });
-
-function parsed(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
-}
-
+/** The data of a server-sent event; any other frame is data itself. */
 function dataOf(frame) {
   const lines = frame.split(/\r?\n/).filter((line) => line.startsWith("data:"));
-  return lines.map((line) => line.slice(5).replace(/^ /, "")).join("\n");
+  return lines.length ? lines.map((line) => line.replace(/^data: ?/, "")).join("\n") : frame;
 }
 
-/** What went wrong, in the words of a body of any of the dialects; "" if it has none. */
-export function wordsOf(body) {
-  const tree = parsed(body) ?? parsed(dataOf(body));
-  if (tree === null || typeof tree !== "object") return body.trim().slice(0, 500);
-  const rows = Array.isArray(tree.detail) ? tree.detail.map((row) => `${row.loc?.join(".")}: ${row.msg}`) : null;
-  const detail = rows?.join("; ") ?? tree.detail;
-  const said = tree.error?.message ?? tree.errorMessage ?? tree.message ?? detail ?? tree.error;
-  return typeof said === "string" ? said : "";
-}
-
-export function readOpenai(reading, frame) {
-  const data = dataOf(frame);
-  const tree = parsed(data);
-  if (data === "[DONE]") reading.ended = "Complete: [DONE] came.";
-  else if (tree?.error) reading.error = wordsOf(data);
-  reading.text += tree?.choices?.[0]?.delta?.content ?? "";
-  reading.thinking += tree?.choices?.[0]?.delta?.reasoning_content ?? "";
-  reading.usage = tree?.usage ?? reading.usage;
-}
-
-export function readAnthropic(reading, frame) {
-  const tree = parsed(dataOf(frame));
-  if (tree?.type === "message_stop") reading.ended = "Complete: message_stop came.";
-  else if (tree?.type === "error") reading.error = wordsOf(dataOf(frame));
-  reading.text += tree?.delta?.text ?? "";
-  reading.thinking += tree?.delta?.thinking ?? "";
-  const usage = tree?.message?.usage ?? tree?.usage;
-  if (usage) reading.usage = { ...reading.usage, ...usage };
-}
-
-export function readLines(reading, frame) {
-  const tree = parsed(frame);
-  if (tree?.error) reading.error = tree.content;
-  else if (tree?.done) reading.ended = "Complete: the line with done came.";
-  else reading.text += tree?.content ?? "";
-}
-
-export function readCumulative(reading, frame) {
-  const data = dataOf(frame);
-  const tree = parsed(data);
-  if (data === "[DONE]") reading.ended = "Complete: [DONE] came.";
-  if (tree?.error) reading.error = wordsOf(data);
-  if (!tree?.message) return;
-  reading.text = tree.message.content.parts[0];
-  reading.ids = { conversation: tree.conversation_id, parent: tree.message.id };
-}
-
-export function readTyped(reading, frame) {
-  const tree = parsed(frame.startsWith("{") ? frame : dataOf(frame));
-  if (tree?.type === "begin") reading.ids = { conversation: tree.conversation_id, parent: tree.message_id };
-  else if (tree?.type === "delta") reading.text += tree.text;
-  else if (tree?.type === "thinking") reading.thinking += tree.text;
-  else if (tree?.type === "error") reading.error = `${tree.message} (${tree.code})`;
-  else if (tree?.type === "end") {
-    reading.usage = tree.usage;
-    reading.ended = `Complete: end came, the reason is “${tree.reason}”.`;
+/** The JSON of a frame; without any, an object that has nothing. */
+function treeOf(frame) {
+  try {
+    return JSON.parse(dataOf(frame)) ?? {};
+  } catch {
+    return {};
   }
 }
 
-export function readMarks(reading, frame) {
-  if (frame.startsWith("<|err|>")) reading.error = frame.slice(8) || "The mark for an error came, without words.";
-  else if (!frame.startsWith("<|end|>$")) reading.text += frame;
-  else {
-    const [, conversation, parent] = frame.split("$");
-    reading.ids = { conversation, parent };
-    reading.ended = "Complete: <|end|> came.";
-  }
+/** What went wrong, in the words of a frame of any of the dialects; the frame itself if it has none. */
+export function wordsOf(frame) {
+  const { error, errorMessage, message, detail, content } = treeOf(frame);
+  const rows = Array.isArray(detail) ? detail.map(({ loc, msg }) => `${loc?.join(".")}: ${msg}`).join("; ") : detail;
+  const words = [error?.message, errorMessage, message, rows, error, content];
+  return words.find((one) => one && typeof one === "string") ?? frame.trim().slice(0, 500);
 }
 
-export function readEventTest(reading, frame) {
-  if (/^event: *close/m.test(frame)) reading.ended = "Complete: the event “close” came.";
-  else reading.text += `${dataOf(frame)}\n`;
-}
+const json = (read) => (frame) => {
+  if (dataOf(frame) === "[DONE]") return { ended: "[DONE]" };
+  const tree = treeOf(frame);
+  const isError = tree.error || tree.type === "error" || tree.success === false;
+  return { ...read(tree), error: isError && wordsOf(frame) };
+};
+const body = (read) => json((tree) => ({ ended: "the whole answer", ...read(tree) }));
 
-function whole(read) {
-  return (reading, frame) => {
-    const tree = parsed(frame);
-    if (tree === null) reading.error = "The body is no JSON.";
-    else {
-      reading.ended = WHOLE;
-      read(reading, tree, frame);
-    }
-  };
-}
+// --- how each dialect is read: frame → what it adds ---
 
-export const readAsk = whole((reading, tree, frame) => {
-  if (tree.message === undefined) reading.error = wordsOf(frame);
-  reading.text = tree.message ?? "";
-  reading.ids = { conversation: tree.conversation_id, parent: tree.parent_id };
+export const openai = json(({ choices, usage }) => {
+  const delta = choices?.[0]?.delta;
+  return { text: delta?.content, thinking: delta?.reasoning_content, usage };
 });
-export const readInfo = whole((reading, tree) => {
-  if (!tree.success) reading.error = tree.message;
-  reading.text = tree.data?.text ?? "";
-  reading.ids = { parent: tree.data?.id };
-  reading.usage = tree.data?.detail?.usage ?? null;
-});
-export const readToken = whole((reading, tree) => {
-  reading.token = tree.token ?? (typeof tree.data === "string" ? tree.data : null);
-  if (reading.token) reading.text = "Here is a token. It is a key everywhere.";
-});
-export const readList = whole((reading, tree) => {
-  const [first] = tree.items;
-  reading.text = `${tree.total} in all. ${first ? `The first is “${first.title}”.` : ""}`;
-  reading.ids = { conversation: first?.id };
-});
-export const readOne = whole((reading, tree) => {
-  reading.text = `“${tree.title}”, changed ${new Date(tree.update_time * 1000).toLocaleString()}.`;
-  reading.ids = { parent: tree.current_node };
-});
+export const anthropic = json(({ type, delta, message, usage }) => ({
+  text: delta?.text, thinking: delta?.thinking, usage: message?.usage ?? usage, ended: type === "message_stop" && type,
+}));
+export const lines = json(({ done, error, content }) => ({
+  text: done || error ? "" : content, ended: done && "the line with “done”",
+}));
+export const cumulative = json(({ message, conversation_id: conversation }) =>
+  (message ? { whole: message.content.parts[0], ids: { conversation, parent: message.id } } : {}));
+const TYPED = {
+  begin: ({ conversation_id: conversation, message_id: parent }) => ({ ids: { conversation, parent } }),
+  delta: ({ text }) => ({ text }),
+  thinking: ({ text }) => ({ thinking: text }),
+  end: ({ reason, usage }) => ({ usage, ended: `the end, for the reason “${reason}”,` }),
+};
+export const typed = json((tree) => TYPED[tree.type]?.(tree));
+export function marks(frame) {
+  const [mark, conversation, parent] = frame.split("$");
+  if (mark === "<|end|>") return { ids: { conversation, parent }, ended: mark };
+  const isError = frame.startsWith("<|err|>");
+  return isError ? { error: frame.slice(8) || "The mark for an error came, without words." } : { text: frame };
+}
+export const eventTest = (frame) =>
+  (/^event: *close/m.test(frame) ? { ended: "the event “close”" } : { text: `${dataOf(frame)}\n` });
+export const ask = body(({ message, conversation_id: conversation, parent_id: parent }) =>
+  ({ text: message, ids: { conversation, parent } }));
+export const info = body(({ data }) =>
+  ({ text: data?.text, ids: { conversation: "", parent: data?.id }, usage: data?.detail?.usage }));
+export const token = body(({ token: minted, data }) =>
+  ({ token: minted ?? data, text: "Here is a token. It is a key everywhere." }));
+export const list = body(({ total, items: [first] }) => ({
+  text: `${total} in all. ${first ? `The first is “${first.title}”.` : ""}`,
+  ids: { conversation: first?.id, parent: "" },
+}));
+export const one = body(({ title, update_time: changed, current_node: parent }) =>
+  ({ text: `“${title}”, changed ${new Date(changed * 1000).toLocaleString()}.`, ids: { parent } }));
 
 const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]/gu;
 const SIGNS = { "\n": "↵\n", "\r": "\\r", "\t": "\\t" };

@@ -18,7 +18,6 @@ const TOKEN = /\\[!-/:-@[-`{-~]|`+|\*+|_+|~~|!?\[|\]|<(?:https?:|mailto:)[^\s<>]
 const TARGET = /^\([ \n]{0,3}(?:<([^<>\n]*)>|([^\s()<>]*(?:\([^\s()]*\)[^\s()]*)*))(?:[ \n]{1,3}"[^"]*")?[ \n]{0,3}\)/;
 const ELEMENTS = { "*": "em", _: "em", "**": "strong", __: "strong", "~~": "del" };
 const CONTROLS = /([\u202A-\u202E\u2066-\u2069]+)/;
-const CONTROL_NAMES = "LRE RLE PDF LRO RLO".split(" ").concat("LRI RLI FSI PDI".split(" "));
 
 /** Text as nodes: what would turn the direction of text around is shown by its name instead of being done. */
 export function markedText(text) {
@@ -26,10 +25,9 @@ export function markedText(text) {
 }
 
 function controlMark(run) {
-  const code = run.codePointAt(0);
-  const name = CONTROL_NAMES[code < 0x2066 ? code - 0x202a : code - 0x2066 + 5];
+  const name = `U+${run.codePointAt(0).toString(16).toUpperCase()}`;
   const label = run.length > 1 ? `${name} and ${run.length - 1} more` : name;
-  return h("span", { class: "tag warn bidi", title: "A control for the direction of text, which is not obeyed" }, label);
+  return h("span", { class: "tag warn bidi", title: "A control for the direction of text: not obeyed" }, label);
 }
 
 /** A view of a text that grows: `update(text)` renders the last block again and keeps those before it. */
@@ -59,17 +57,29 @@ function untabbed(line) {
   return /^ *\t/.test(clean) ? clean.replace(/^[ \t]+/, (lead) => lead.replaceAll("\t", "    ")) : clean;
 }
 
+/** What begins a block, and what reads it. A rule may look like a list (`* * *`), so it is asked for first. */
+const BLOCKS = [
+  { begins: (line) => FENCE.test(line), read: fence },
+  { begins: (line) => HEADING.test(line), read: heading },
+  { begins: isRule, read: (lines, at) => ({ node: h("hr"), next: at + 1 }) },
+  { begins: (line, next, depth) => depth < DEEPEST_BLOCK && QUOTE.test(line), read: quote },
+  { begins: (line, next, depth) => depth < DEEPEST_BLOCK && ITEM.test(line), read: list },
+  { begins: isTable, read: table },
+];
+
+function readerAt(lines, at, depth) {
+  return BLOCKS.find(({ begins }) => begins(lines[at], lines[at + 1] ?? "", depth))?.read ?? paragraph;
+}
+
+/** The blocks of these lines: `{node, from}`, the first line of each. A reader returns `{node, next}`. */
 function blocks(lines, depth) {
   const found = [];
   for (let at = 0; at < lines.length; ) {
-    if (lines[at].trim() === "") {
+    if (isBlank(lines[at])) {
       at += 1;
       continue;
     }
-    const nested = depth < DEEPEST_BLOCK ? quote(lines, at, depth) ?? list(lines, at, depth) : null;
-    // A rule may look like a list (`* * *`), so it is asked for first.
-    const { node, next } =
-      fence(lines, at) ?? heading(lines, at) ?? rule(lines, at) ?? nested ?? table(lines, at) ?? paragraph(lines, at);
+    const { node, next } = readerAt(lines, at, depth)(lines, at, depth);
     found.push({ node, from: at });
     at = next;
   }
@@ -77,14 +87,19 @@ function blocks(lines, depth) {
 }
 
 const nodesOf = (lines, depth) => blocks(lines, depth).map((block) => block.node);
-const isRule = (line) => line.length < LONGEST_RULE && RULE.test(line);
+const isBlank = (line) => line.trim() === "";
+
+/** From `at` on, the first line of which `isOver` is true, or where the lines end. */
+function endOf(lines, at, isOver) {
+  let end = at;
+  while (end < lines.length && !isOver(lines[end], end)) end += 1;
+  return end;
+}
 
 function fence(lines, at) {
-  const [, marks, language] = FENCE.exec(lines[at]) ?? [];
-  if (!marks) return null;
-  const isEnd = (line) => line.trim().startsWith(marks) && new Set(line.trim()).size === 1;
-  let end = at + 1;
-  while (end < lines.length && !isEnd(lines[end])) end += 1;
+  const [, marks, language] = FENCE.exec(lines[at]);
+  const isLast = (line) => line.trim().startsWith(marks) && new Set(line.trim()).size === 1;
+  const end = endOf(lines, at + 1, isLast);
   const lead = lines[at].search(/\S/);
   const code = lines.slice(at + 1, end).map((line) => outdented(line, lead)).join("\n");
   const label = h("span", {}, language.trim().slice(0, 40) || "text");
@@ -94,54 +109,50 @@ function fence(lines, at) {
 }
 
 function heading(lines, at) {
-  const [all, marks] = HEADING.exec(lines[at]) ?? [];
-  if (!marks) return null;
+  const [all, marks] = HEADING.exec(lines[at]);
   const text = lines[at].slice(all.length).trim().replace(/(?:^|[ \t])#+$/, "");
   // The page has its own first and second level.
   return { node: h(`h${Math.min(6, marks.length + 2)}`, {}, inline(text)), next: at + 1 };
 }
 
-function rule(lines, at) {
-  return isRule(lines[at]) ? { node: h("hr"), next: at + 1 } : null;
+function isRule(line) {
+  return line.length < LONGEST_RULE && RULE.test(line);
 }
 
 function quote(lines, at, depth) {
-  let next = at;
-  while (next < lines.length && QUOTE.test(lines[next])) next += 1;
-  if (next === at) return null;
+  const next = endOf(lines, at, (line) => !QUOTE.test(line));
   const inner = lines.slice(at, next).map((line) => line.replace(QUOTE, ""));
   return { node: h("blockquote", {}, nodesOf(inner, depth + 1)), next };
 }
 
 function list(lines, at, depth) {
-  const first = ITEM.exec(lines[at]);
-  if (!first || isRule(lines[at])) return null;
-  const isOrdered = Boolean(first[3]);
-  const node = h(isOrdered ? "ol" : "ul", isOrdered && first[3] !== "1" ? { start: String(Number(first[3])) } : {});
+  const number = ITEM.exec(lines[at])[3];
+  const node = h(number ? "ol" : "ul", number ? { start: String(Number(number)) } : {});
   let next = at;
-  for (let item = first; item && Boolean(item[3]) === isOrdered && !isRule(lines[next]); ) {
-    const width = item[1].length + item[2].length + (item[4].length > 4 ? 1 : item[4].length);
-    const end = endOfItem(lines, next + 1, item[1].length + 2);
+  for (let item = itemAt(lines, at); item && Boolean(item[3]) === Boolean(number); item = itemAt(lines, next)) {
+    const [, lead, mark, , gap] = item;
+    const width = lead.length + mark.length + (gap.length > 4 ? 1 : gap.length);
+    const end = endOfItem(lines, next + 1, lead.length + 2, depth);
     const inner = lines.slice(next + 1, end).map((line) => outdented(line, width));
     node.append(h("li", {}, nodesOf([lines[next].slice(width), ...inner], depth + 1)));
     next = end;
-    item = next < lines.length ? ITEM.exec(lines[next]) : null;
   }
   return { node, next };
 }
 
-function endOfItem(lines, from, indent) {
+const itemAt = (lines, at) => (at < lines.length && !isRule(lines[at]) ? ITEM.exec(lines[at]) : null);
+
+function endOfItem(lines, from, indent, depth) {
   let end = from;
   for (let at = from; at < lines.length; at += 1) {
-    if (lines[at].trim() === "") continue;
-    const isLazy = end === at && !startsBlock(lines, at) && !ITEM.test(lines[at]);
+    if (isBlank(lines[at])) continue;
+    const isLazy = end === at && !ITEM.test(lines[at]) && readerAt(lines, at, depth) === paragraph;
     if (lines[at].search(/\S/) < indent && !isLazy) break;
     end = at + 1;
   }
   // Blank lines between two items belong to the list.
-  let after = end;
-  while (after < lines.length && lines[after].trim() === "") after += 1;
-  return after < lines.length && ITEM.test(lines[after]) ? after : end;
+  const after = endOf(lines, end, (line) => !isBlank(line));
+  return itemAt(lines, after) ? after : end;
 }
 
 function outdented(line, width) {
@@ -149,41 +160,38 @@ function outdented(line, width) {
   return line.slice(lead < 0 ? width : Math.min(lead, width));
 }
 
-function startsBlock(lines, at) {
-  const line = lines[at];
-  if (FENCE.test(line) || HEADING.test(line) || QUOTE.test(line) || BREAKS_IN.test(line)) return true;
-  return isRule(line) || isTable(lines, at);
-}
-
 function cells(line) {
   const row = line.trim().replace(/^\|/, "");
   return (row.endsWith("|") ? row.slice(0, -1) : row).split(/(?<!\\)\|/).map((cell) => cell.trim());
 }
 
-function isTable(lines, at) {
-  if (!lines[at].includes("|") || !DELIMITERS.test(lines[at + 1] ?? "")) return false;
-  return cells(lines[at]).length === cells(lines[at + 1]).length;
+function isTable(line, next) {
+  return line.includes("|") && DELIMITERS.test(next) && cells(line).length === cells(next).length;
 }
 
 function table(lines, at) {
-  if (!isTable(lines, at)) return null;
-  const sides = cells(lines[at + 1]).map((cell) => (cell.endsWith(":") ? (cell[0] === ":" ? "middle" : "end") : "start"));
+  const side = (cell) => (!cell.endsWith(":") ? "start" : cell.startsWith(":") ? "middle" : "end");
+  const sides = cells(lines[at + 1]).map(side);
   const row = (tag, line) => {
     const said = cells(line);
-    return h("tr", {}, sides.map((side, column) => h(tag, { class: side }, inline(said[column] ?? ""))));
+    return h("tr", {}, sides.map((name, column) => h(tag, { class: name }, inline(said[column] ?? ""))));
   };
-  let next = at + 2;
-  while (next < lines.length && lines[next].includes("|")) next += 1;
+  const next = endOf(lines, at + 2, (line) => !line.includes("|"));
   const body = lines.slice(at + 2, next).map((line) => row("td", line));
   const node = h("table", {}, h("thead", {}, row("th", lines[at])), h("tbody", {}, body));
   return { node: h("div", { class: "table-scroll", tabindex: "0" }, node), next };
 }
 
-function paragraph(lines, at) {
-  let next = at + 1;
-  while (next < lines.length && lines[next].trim() !== "" && !startsBlock(lines, next)) next += 1;
+function paragraph(lines, at, depth) {
+  const next = endOf(lines, at + 1, (line, to) => isBlank(line) || breaksIn(lines, to, depth));
   const text = lines.slice(at, next).map((line) => line.trim().replace(/\\$/, "")).join("\n");
   return { node: h("p", {}, inline(text)), next };
+}
+
+/** Whether a block begins in mid-paragraph; a list does so only with an item that has text, and a first number. */
+function breaksIn(lines, at, depth) {
+  const reader = readerAt(lines, at, depth);
+  return reader === list ? BREAKS_IN.test(lines[at]) : reader !== paragraph;
 }
 
 // --- within a block: a stack of marks that were opened; what is never closed becomes the text that it is ---
@@ -191,11 +199,11 @@ function paragraph(lines, at) {
 function inline(source) {
   const frames = [{ mark: "", nodes: [] }];
   const scan = new RegExp(TOKEN);
-  const runs = source.includes("`") ? backticks(source) : null;
+  const closing = closings(source);
   let at = 0;
   for (let found = scan.exec(source); found; found = scan.exec(source)) {
     write(frames, source.slice(at, found.index));
-    at = scan.lastIndex = take(frames, source, found[0], found.index, runs);
+    at = scan.lastIndex = take(frames, source, found[0], found.index, closing);
   }
   write(frames, source.slice(at));
   while (frames.length > 1) dissolve(frames, frames.length - 1);
@@ -204,10 +212,10 @@ function inline(source) {
 
 const shownNodes = (nodes) => nodes.flatMap((node) => (typeof node === "string" ? markedText(node) : [node]));
 
-function take(frames, source, token, at, runs) {
+function take(frames, source, token, at, closing) {
   const end = at + token.length;
   if (token[0] === "\\") write(frames, token[1]);
-  else if (token[0] === "`") return code(frames, source, token, at, runs);
+  else if (token[0] === "`") return code(frames, source, token, at, closing.get(at));
   else if (token[0] === "]") return closeBracket(frames, source, end);
   else if (token.endsWith("[")) open(frames, token);
   else if (token[0] === "<") writeLink(frames, token.slice(1, -1), token);
@@ -252,20 +260,18 @@ function emphasis(frames, run, before, after) {
   for (const mark of left ? marks : []) /\S/.test(after) && ELEMENTS[mark] ? open(frames, mark) : write(frames, mark);
 }
 
-/** Runs of backticks by their length: where they begin, in order, and how many of them lie behind. */
-function backticks(source) {
-  const runs = new Map();
+/** For each run of backticks, by where it begins: where the next one of its length does. */
+function closings(source) {
+  const closing = new Map();
+  const open = new Map();
   for (const { 0: run, index } of source.matchAll(/`+/g)) {
-    if (!runs.has(run.length)) runs.set(run.length, { starts: [], passed: 0 });
-    runs.get(run.length).starts.push(index);
+    if (open.has(run.length)) closing.set(open.get(run.length), index);
+    open.set(run.length, index);
   }
-  return runs;
+  return closing;
 }
 
-function code(frames, source, run, at, runs) {
-  const same = runs.get(run.length);
-  while (same?.starts[same.passed] <= at) same.passed += 1;
-  const end = same?.starts[same.passed];
+function code(frames, source, run, at, end) {
   if (end === undefined) {
     write(frames, run);
     return at + run.length;

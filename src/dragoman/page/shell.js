@@ -13,9 +13,16 @@ const bar = h("div", { id: "connection", role: "status" });
 const place = h("main", { id: "screen" });
 
 function frame() {
-  const brand = h("a", { class: "brand", href: "#/chat" }, h("img", { src: "page/icon.svg", alt: "", width: "24", height: "24" }), "Dragoman");
-  const skip = h("a", { class: "skip", href: "#screen", on: { click: (event) => { event.preventDefault(); place.querySelector("textarea, input, button, a")?.focus(); } } }, "Skip to the screen");
-  document.body.append(skip, h("header", {}, brand, navigation, account), bar, place, h("div", { id: "notices", "aria-live": "polite" }));
+  const drawing = h("img", { src: "page/icon.svg", alt: "", width: "24", height: "24" });
+  const brand = h("a", { class: "brand", href: "#/chat" }, drawing, "Dragoman");
+  const skip = h("a", { class: "skip", href: "#screen", on: { click: toScreen } }, "Skip to the screen");
+  const notices = h("div", { id: "notices", "aria-live": "polite" });
+  document.body.append(skip, h("header", {}, brand, navigation, account), bar, place, notices);
+}
+
+function toScreen(event) {
+  event.preventDefault();
+  place.querySelector("textarea, input, button, a")?.focus();
 }
 
 // --- light and dark
@@ -28,10 +35,11 @@ function theme(next) {
 }
 
 function themeButton() {
-  const node = button("", () => { theme(theme() === "dark" ? "light" : "dark"); draw(); }, { icon: "sun", kind: "quiet", title: "Light or dark" });
-  const draw = () => fill(node, icon(theme() === "dark" ? "sun" : "moon"));
-  draw();
-  return node;
+  const other = () => (theme() === "dark" ? "light" : "dark");
+  const draw = () => fill(node, icon(other() === "light" ? "sun" : "moon"));
+  const change = () => { theme(other()); draw(); };
+  const node = button("", change, { icon: "sun", kind: "quiet", title: "Light or dark" });
+  return draw();
 }
 
 // --- who is logged in
@@ -41,10 +49,14 @@ let known = null;
 function drawAccount() {
   known = session.principal;
   const screens = Object.entries(SCREENS).filter(([name]) => name !== "operate" || session.role === "admin");
-  const current = place_of(location.hash)[0];
-  fill(navigation, screens.map(([name, label]) => h("a", { href: `#/${name}`, "aria-current": name === current ? "page" : false }, label)));
-  const who = session.principal ? [h("span", { class: "tag who", title: `Logged in as ${session.principal}` }, session.principal),
-    button("", () => logout().catch((error) => say(trouble(error).message, "bad")), { icon: "out", kind: "quiet", title: "Log out" })] : [];
+  const [here] = placeOf(location.hash);
+  const link = ([name, label]) => h("a", { href: `#/${name}`, "aria-current": name === here ? "page" : null }, label);
+  fill(navigation, screens.map(link));
+  const leave = () => logout().catch((error) => say(trouble(error).message, "bad"));
+  const who = session.principal && [
+    h("span", { class: "tag who", title: `Logged in as ${session.principal}` }, session.principal),
+    button("", leave, { icon: "out", kind: "quiet", title: "Log out" }),
+  ];
   fill(account, h("a", { class: "quiet wide", href: "docs", target: "_blank" }, "API"), themeButton(), who);
 }
 
@@ -60,15 +72,18 @@ async function loginDialog(reason) {
   const key = h("input", { type: "password", autocomplete: "off", spellcheck: "false", name: "key" });
   const name = h("input", { autocomplete: "username", name: "name" });
   const password = h("input", { type: "password", autocomplete: "current-password", name: "password" });
-  const byName = h("details", {}, h("summary", {}, "With a name and a password"), field("Name", name), field("Password", password));
-  const body = h("div", { class: "column" }, h("p", {}, reason), field("Key", key, { hint: "A key of this gateway, such as the one that it printed when it started." }), byName,
-    h("p", { class: "quiet" }, "Or open a link that logs in once: `dragoman link` prints one."));
-  const onsubmit = () => login(name.value ? { name: name.value, password: password.value } : { key: key.value.trim() });
+  const summary = h("summary", {}, "With a name and a password");
+  const byName = h("details", {}, summary, field("Name", name), field("Password", password));
+  const byKey = field("Key", key, { hint: "A key of this gateway, such as the one that it printed when it started." });
+  const byLink = h("p", { class: "quiet" }, "Or open a link that logs in once: `dragoman link` prints one.");
+  const body = h("div", { class: "column" }, h("p", {}, reason), byKey, byName, byLink);
+  const shown = () => (name.value ? { name: name.value, password: password.value } : { key: key.value.trim() });
+  const onsubmit = () => login(shown());
   while (!session.principal) await ask({ title: "Log in", body, submit: "Log in", cancel: null, onsubmit });
 }
 
 async function enter() {
-  const [name, code] = place_of(location.hash);
+  const [name, code] = placeOf(location.hash);
   if (name !== "login") {
     if (!await resume()) await askLogin("This is the page of a Dragoman gateway.");
     return;
@@ -80,27 +95,27 @@ async function enter() {
   } catch (error) {
     const why = trouble(error);
     if (why.kind === "gone") throw why;
-    if (!await resume()) await askLogin(`${why.message} ${why.status === 401 ? "A link logs in once; `dragoman link` prints a fresh one." : why.advice}`);
+    if (!await resume()) await askLogin(why.message);
   }
 }
 
 // --- which screen
 
 /** The screen's name and what stands behind it. */
-function place_of(hash) {
+function placeOf(hash) {
   const [, name = "", rest = ""] = /^#\/([^/]*)\/?(.*)$/.exec(hash) ?? [];
   return [name || "chat", rest];
 }
 
 async function route() {
-  const [name, rest] = place_of(location.hash);
+  const [name, rest] = placeOf(location.hash);
   if (name === "login") return begin();
-  if (!(name in SCREENS)) { location.hash = "#/chat"; return; }
+  if (!Object.hasOwn(SCREENS, name)) { location.hash = "#/chat"; return; }
   document.title = `${SCREENS[name]} · Dragoman`;
   try {
     const screen = await screenOf(name);
     // Somebody who was quicker than the network is elsewhere by now.
-    if (place_of(location.hash).join() !== [name, rest].join()) return;
+    if (placeOf(location.hash).join() !== [name, rest].join()) return;
     if (shown !== screen) {
       shown?.hide();
       if (shown) shown.hidden = true;
@@ -131,7 +146,8 @@ let waiting = false;
 async function waitForGateway() {
   if (waiting) return;
   waiting = true;
-  fill(bar, h("div", { class: "trouble" }, h("strong", {}, "The gateway does not answer."), " What you typed stays here. Trying again …"));
+  const said = h("strong", {}, "The gateway does not answer.");
+  fill(bar, h("div", { class: "trouble" }, said, " What you typed stays here. Trying again …"));
   while (!await isThere()) await new Promise((resolve) => { setTimeout(resolve, RETRY_MS); });
   waiting = false;
   fill(bar);

@@ -21,6 +21,7 @@ from dragoman.errands import (
     Sums,
     TeamFound,
 )
+from dragoman.money import write_amount
 from dragoman.standing import Budget, Limits
 from dragoman.usage import CallRow, UsageRow, write_cursor
 
@@ -257,9 +258,11 @@ def story(call: CallRow) -> list[str]:
     lines.append(
         f"It used {call.usage.prompt_tokens} tokens of prompt and {call.usage.completion_tokens} of answer{counted}."
     )
-    cost = "Its price is not known." if call.cost_micro is None else f"It cost {call.cost_micro} micro-units"
-    reserved = f", of {call.reserved_micro} reserved." if call.reserved_micro else "."
-    lines.append(cost if call.cost_micro is None else cost + reserved)
+    if call.cost_micro is None:
+        lines.append("Its price is not known.")
+    else:
+        reserved = f", of {write_amount(call.reserved_micro)} reserved" if call.reserved_micro else ""
+        lines.append(f"It cost {write_amount(call.cost_micro)}{reserved}.")
     return lines
 
 

@@ -125,8 +125,11 @@ class _Listing(msgspec.Struct):
 
 
 def listed(body: bytes) -> list[str]:
-    """Read the names in a list of models, OpenAI's or Anthropic's; none if it is something else."""
+    """Read the names in a list of models, OpenAI's or Anthropic's; none if it is something else.
+
+    A name with characters that cannot be seen is left out: it may end up in somebody's terminal.
+    """
     try:
-        return [row.id for row in msgspec.json.decode(body, type=_Listing).data]
+        return [row.id for row in msgspec.json.decode(body, type=_Listing).data if row.id.isprintable()]
     except (msgspec.DecodeError, ValueError, RecursionError):
         return []
