@@ -288,7 +288,8 @@ class Chat extends Screen {
   }
 
   follow() {
-    if (this.isAtEnd) this.scroller.scrollTop = this.scroller.scrollHeight;
+    // What somebody writes in the thread stays in sight.
+    if (this.isAtEnd && !this.thread.querySelector("textarea:focus")) this.scroller.scrollTop = this.scroller.scrollHeight;
   }
 
   toEnd() {

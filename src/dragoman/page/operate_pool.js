@@ -24,9 +24,21 @@ const isOpen = (target) => target.opens_s > 0;
 
 /** The tab of the providers. */
 export default function pool() {
-  const node = h("div", { class: "providers" });
-  const load = async () => redraw(node, (await read(PATH)).providers.map(cardOf));
-  return { node, load, everyMs: 1000 };
+  const cards = h("div", { class: "providers" });
+  const foot = h("p", { class: "quiet" });
+  const load = async () => {
+    const [{ providers }, journal] = await Promise.all([read(PATH), read("/api/admin/journal")]);
+    redraw(cards, providers.map(cardOf));
+    redraw(foot, [journalOf(journal), " All of this as the process sees it that answered just now."]);
+  };
+  return { node: h("div", { class: "column" }, cards, foot), load, everyMs: 1000 };
+}
+
+/** How far what is stored is behind what was done. */
+function journalOf({ lag_s: lag, skipped, trouble }) {
+  if (trouble) return mark("bad", `The store does not keep up: ${trouble}`);
+  if (skipped) return mark("bad", `${skipped} broken records were skipped.`);
+  return mark("good", lag > 5 ? `The store is ${format.left(lag)} behind.` : "All calls are stored.");
 }
 
 function cardOf(provider) {
