@@ -65,10 +65,11 @@ class Gateway:
         self.records = []
         self.changed = threading.Condition()
         command = [sys.executable, "-m", "dragoman", "serve", "--config", str(file)]
+        plain = {k: v for k, v in os.environ.items() if not OURS.match(k)}
+        self._where = {"cwd": folder, "env": plain | {"PYTHONUNBUFFERED": "1"} | off}
         self.process = subprocess.Popen(
             [*command, "--data", str(folder / "data"), "--port", str(self.port)],
-            cwd=folder,
-            env={k: v for k, v in os.environ.items() if not OURS.match(k)} | {"PYTHONUNBUFFERED": "1"} | off,
+            **self._where,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -82,6 +83,10 @@ class Gateway:
             self.process.kill()
             self.stop()
             raise
+
+    def again(self):
+        """Begin another process in the place of one that has ended; what it prints is not read."""
+        return subprocess.Popen(self.process.args, **self._where, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
 
     @property
     def pid(self):

@@ -56,6 +56,8 @@ def operator(upstream, tmp_path_factory):
 
 
 def test_a_credential_is_tried_and_kept_nowhere(operator):
+    # The greeting comes after the first probe.
+    operator.gateway.wait_for(lambda: "Paste this" in operator.gateway.output())
     before = operator.ask("GET", "/api/admin/pool")
     probes = operator.lane.probes
     found = operator.ask("POST", "/api/admin/pool/paid/check", {"credential": SHOWN})

@@ -1,8 +1,10 @@
 """Three gateways on one PostgreSQL: one set of keys, limits and budgets, whichever of them is asked."""
 
 import asyncio
+import http.client
 import itertools
 import json
+import re
 import time
 
 import psycopg
@@ -28,6 +30,24 @@ def query(gateway, statement, *values):
     with psycopg.connect(gateway.store_url, autocommit=True) as connection:
         cursor = connection.execute(statement, values)
         return cursor.fetchall() if cursor.description else []
+
+
+async def at(gateway, method, path, tree=None, headers=None):
+    """Ask as a browser behind a balancer does. Returns what was answered (the status, if it was a refusal), and the
+    cookie that was set.
+    """
+
+    def ask():
+        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=15)
+        body = None if tree is None else json.dumps(tree)
+        named = {"host": "chat.example", "content-type": "application/json", **(headers or {})}
+        connection.request(method, path, body, named)
+        answer = connection.getresponse()
+        said = json.loads(answer.read())
+        connection.close()
+        return said if answer.status == 200 else answer.status, answer.getheader("set-cookie") or ""
+
+    return await asyncio.to_thread(ask)
 
 
 async def everywhere(gateways, key, status):
@@ -97,6 +117,25 @@ async def test_a_key_that_ends_on_one_is_refused_on_all_within_a_second(three, h
     assert await everywhere(three, key, 401) < WITHIN_S
     if how == "rotated":
         assert await everywhere(three, answer.json["secret"], 200) < WITHIN_S
+
+
+async def test_a_page_is_served_by_whichever_is_asked(three):
+    """Its session, its key and its conversation, in turn over all of them; its link logs in once on all together."""
+    code = three[0].wait_for(lambda: re.search(r"#/login/(\S+)", three[0].output()))[1]
+    opened, cookie = await at(three[1], "POST", "/api/session", {"link": code})
+    assert (await at(three[2], "POST", "/api/session", {"link": code}))[0] == 401
+    proof = {"cookie": cookie.partition(";")[0], "x-csrf-token": opened["csrf"]}
+    read, _ = await at(three[2], "GET", "/api/session", None, proof)
+    assert (read["principal"], read["role"]) == ("master", "admin")
+    renewed, _ = await at(three[0], "POST", "/api/session/token", None, proof)
+    thread = None
+    for gateway, session in zip(three, itertools.cycle((opened, renewed)), strict=False):
+        question = {"prompt": "hello", **({"parent_id": thread[1]} if thread else {})}
+        answer = await post(gateway, f"/ask/{thread[0] if thread else 'new'}", question, session["token"]["secret"])
+        assert answer.json["message"] == "hello"
+        thread = answer.json["conversation_id"], answer.json["parent_id"]
+    story = await post(three[1], f"/api/conversations/{thread[0]}", None, renewed["token"]["secret"], "GET")
+    assert len(story.json["messages"]) == 6
 
 
 async def test_keys_made_by_a_key_end_with_it(three):

@@ -10,6 +10,8 @@ from gateway import KEY
 
 DOCS = Path(__file__).parents[2] / "docs" / "screens"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+# No name is looked up: whatever the page may ask of another host fails, and `Visit` notes it.
+ARGUMENTS += ["--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
@@ -52,7 +54,7 @@ def keep_screen(request, tmp_path):
     def keep(page, name):
         folder = DOCS if request.config.getoption("--screens") else tmp_path
         folder.mkdir(exist_ok=True)
-        page.screenshot(path=folder / f"{name}.png")
+        page.screenshot(path=folder / f"{name}.png", animations="disabled")
         return folder / f"{name}.png"
 
     return keep

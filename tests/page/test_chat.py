@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import subprocess
 from functools import partial
 
 import pytest
@@ -384,9 +383,8 @@ def test_a_gateway_that_dies_in_mid_answer_comes_back_with_what_it_saved(upstrea
         stage.gateway.process.kill()
         page.get_by_text("The connection was cut in mid-answer.").wait_for()
         page.get_by_role("status").get_by_text("does not answer").wait_for()
-        args = stage.gateway.process.args
         stage.gateway.stop()
-        again = subprocess.Popen(args, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+        again = stage.gateway.again()
         with page.expect_response(lambda said: "/api/conversations/" in said.url and said.ok):
             page.get_by_text("The gateway is back.").wait_for()
         assert page.get_by_label("Message", exact=True).input_value() == "typed meanwhile"

@@ -33,7 +33,12 @@ def lanes(upstream):
 @pytest.fixture(scope="module")
 def gateway(lanes, tmp_path_factory):
     rows = [
-        {"name": name, "kind": "openai", "base_url": lane.base_url, "credentials": ["sk-one-a1b2", "sk-two-c3d4"]}
+        {
+            "name": name,
+            "kind": "openai",
+            "base_url": lane.base_url,
+            "credentials": ["sk-the-first-of-two-a1b2", "sk-the-second-of-two-c3d4"],
+        }
         for name, lane in lanes.items()
     ]
     models = [
@@ -84,18 +89,22 @@ def at_work(gateway, lanes, browser):
 @pytest.mark.parametrize(
     ("screen", "there"),
     [
-        ("chat", "dragoman-chat table"),
+        ("chat", "dragoman-chat article:last-of-type :text('cost')"),
         ("dialects", "dragoman-dialects pre"),
         ("operate/pool", "dragoman-operate .card"),
         ("operate/requests", "dragoman-operate tbody tr:nth-child(4)"),
         ("operate/spend", "dragoman-operate svg rect"),
         ("operate/keys", "dragoman-operate .bar"),
+        ("operate/users", "dragoman-operate h2"),
         ("operate/settings", "dragoman-operate tbody tr:nth-child(20)"),
     ],
 )
 def test_a_screen_at_work(gateway, at_work, keep_screen, screen, there):
     if screen != "chat":
         at_work.goto(f"{gateway.url}/#/{screen}")
+    if screen == "dialects":
+        at_work.get_by_role("button", name="Try it").first.click()
+        at_work.get_by_text("[DONE]").first.wait_for()
     at_work.locator(there).locator("visible=true").first.wait_for()
     keep_screen(at_work, screen.rpartition("/")[2])
 

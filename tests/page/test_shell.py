@@ -107,7 +107,7 @@ def test_when_the_gateway_is_gone_it_says_so_and_recovers(config, visit, tmp_pat
         first.stop()
         page.evaluate("""import("/page/api.js").then((api) => api.call("GET", "/v1/models")).catch(() => {})""")
         page.get_by_role("status").get_by_text("does not answer").wait_for()
-        again = subprocess.Popen(first.process.args, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+        again = first.again()
         try:
             page.get_by_text("The gateway is back.").wait_for()
             assert page.get_by_role("status").get_by_text("does not answer").count() == 0

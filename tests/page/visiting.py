@@ -25,17 +25,14 @@ class Visit:
         self.context = browser.new_context(viewport=size or WIDE, color_scheme=scheme, accept_downloads=True)
         self.context.grant_permissions(["clipboard-read", "clipboard-write"])
         self.context.set_default_timeout(15_000)
-        self.context.route("**/*", self._route)
+        self.context.on("request", self._note)
         self.page = self.context.new_page()
         self.page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
-    def _route(self, route):
-        if urlsplit(route.request.url).hostname in self._hosts:
-            route.continue_()
-        else:
-            self.elsewhere.append(route.request.url)
-            route.abort()
+    def _note(self, request):
+        if urlsplit(request.url).hostname not in self._hosts and not request.url.startswith(("data:", "blob:")):
+            self.elsewhere.append(request.url)
 
     def forgive(self, *parts):
         self.forgiven += parts

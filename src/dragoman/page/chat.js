@@ -289,7 +289,8 @@ class Chat extends Screen {
 
   follow() {
     // What somebody writes in the thread stays in sight.
-    if (this.isAtEnd && !this.thread.querySelector("textarea:focus")) this.scroller.scrollTop = this.scroller.scrollHeight;
+    const isWriting = this.thread.querySelector("textarea:focus") !== null;
+    if (this.isAtEnd && !isWriting) this.scroller.scrollTop = this.scroller.scrollHeight;
   }
 
   toEnd() {

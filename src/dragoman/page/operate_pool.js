@@ -12,7 +12,7 @@ const REASONS = {
   rate_limited: "its own limits are used up",
 };
 const CREDENTIALS = [
-  { head: "Credential", cell: (row) => mono(row.last_four ? `…${row.last_four}` : "none needed") },
+  { head: "Credential", cell: (row) => mono(row.last_four ? `…${row.last_four}` : "not shown") },
   { head: "State", cell: restOf },
   { head: "Weight", cell: (row) => String(row.weight), class: "number" },
   { head: "Limits", cell: (row) => limitWords(row.limits) },
