@@ -312,6 +312,13 @@ def test_a_cookie_is_a_wrong_key_and_no_providers(office):
     assert gate.admit(Secret("a.providers.key"), OWN).own_key is not None
 
 
+def test_a_link_is_a_wrong_key_and_no_providers(office):
+    passes = Passes(b"p" * 32)
+    gate = gate_with(office, passes, own_keys=True)
+    assert refusal(gate, passes.make_link(), OWN) == refusal(gate, Secret("wrong"))
+    assert gate.admit(Passes(b"q" * 32).make_link(), OWN).own_key is not None
+
+
 def test_a_page_that_is_over_tells_no_provider_its_key(office, clock):
     passes = Passes(b"p" * 32, clock)
     gate = gate_with(office, passes, own_keys=True)

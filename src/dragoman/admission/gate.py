@@ -124,25 +124,21 @@ class Gate:
             principal = self._bearer(claim)
             if principal is not None:
                 return principal
-        # A key of ours that is over is no provider's, and must not be told to one.
-        if mount.own_key and self._own_keys and not text.startswith(PREFIX):
+        if mount.own_key and self._own_keys and not self._is_ours(claim):
             return self._limited(Principal(f"own:{claim.digest().hex()[:32]}", own_key=claim))
         raise _refused()
+
+    def _is_ours(self, claim: Secret) -> bool:
+        """Whether this is no provider's and must not be told to one: a key of ours that is over, a cookie, a link."""
+        return claim.reveal().startswith(PREFIX) or (self._passes is not None and self._passes.has_made(claim))
 
     def _bearer(self, claim: Secret) -> Principal | None:
         """Return whose token this is, None if it is none of ours."""
         owner = self._tokens.read(claim)
         if owner is not None:
             return self._owner(owner)
-        if self._passes is None:
-            return None
-        shown = self._passes.read(Kind.PAGE, claim)
-        if shown is not None:
-            return self.represented(shown.sub)
-        # A cookie, a link or a token that is over must not be told to a provider either.
-        if self._passes.has_signed(claim):
-            raise _refused()
-        return None
+        shown = self._passes.read(Kind.PAGE, claim) if self._passes else None
+        return self.represented(shown.sub) if shown else None
 
     def _known(self, digest: bytes) -> Principal | None:
         """Return whose key has this digest, None if nobody's who may come in now."""

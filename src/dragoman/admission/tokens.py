@@ -248,9 +248,9 @@ class Passes:
             return None
         return Pass(claims.iss, claims.sub, int(claims.exp), claims.jti)
 
-    def has_signed(self, token: Secret) -> bool:
-        """Say whether this is a pass of any kind, valid or not."""
-        return self._signer.payload(token) is not None
+    def has_made(self, text: Secret) -> bool:
+        """Say whether this is a pass of any kind, valid or not, or the code of a link that still holds."""
+        return self._signer.payload(text) is not None or self.read_link(text) is not None
 
     def is_half_over(self, given: Pass) -> bool:
         return given.exp - self._now() < LIFETIMES_S[Kind(given.iss)] / 2
